@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "issuance/issue.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "issuance/check.h"
+#include "issuance/go_duration.h"
+
+namespace capstan::issuance {
+namespace {
+
+// Every signature of a key in this process costs as much to verify as to make (ECDSA) or a fraction
+// of it (RSA); one in this many is verified.
+constexpr uint64_t kSignatureSample = 64;
+
+std::string UtcTime(absl::Time time) {
+  return absl::FormatTime(time, absl::UTCTimeZone());
+}
+
+}  // namespace
+
+absl::StatusOr<Plan> PlanLeaf(const spiffe::SpiffeId& id, absl::Duration requested_ttl,
+                              const Policy& policy, const trust::Authority& authority,
+                              absl::Time now) {
+  const x509::Certificate& issuer = authority.certificate;
+  if (now >= issuer.not_after()) {
+    return absl::FailedPreconditionError(absl::StrCat("signing certificate has expired at ",
+                                                      UtcTime(issuer.not_after()),
+                                                      ": put a valid CA in its place"));
+  }
+  if (now < issuer.not_before()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("signing certificate is not valid before ", UtcTime(issuer.not_before())));
+  }
+  absl::Duration ttl = requested_ttl;
+  if (ttl <= absl::ZeroDuration()) ttl = std::min(policy.default_ttl, issuer.not_after() - now);
+  if (ttl > policy.max_ttl) {
+    return absl::InvalidArgumentError(absl::StrCat("requested TTL ", GoDuration(ttl),
+                                                   " is greater than the max allowed TTL ",
+                                                   GoDuration(policy.max_ttl)));
+  }
+  return Plan{id, now - policy.backdate, std::min(now + ttl, issuer.not_after())};
+}
+
+Issuer::Issuer(trust::Authority authority, std::shared_ptr<x509::Signer> signer,
+               x509::LeafTemplate leaf)
+    : authority_(std::move(authority)), signer_(std::move(signer)), leaf_(std::move(leaf)) {}
+
+absl::StatusOr<std::unique_ptr<Issuer>> Issuer::Create(trust::Authority authority,
+                                                       std::shared_ptr<x509::Signer> signer) {
+  if (!(signer->public_key() == authority.certificate.public_key())) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the key at hand is not that of the authority ", authority.id.hex()));
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(x509::LeafTemplate leaf, x509::LeafTemplate::For(authority.certificate));
+  return std::unique_ptr<Issuer>(
+      new Issuer(std::move(authority), std::move(signer), std::move(leaf)));
+}
+
+absl::StatusOr<Issued> Issuer::Sign(const Plan& plan, const x509::Csr& csr, Random& random) {
+  const x509::SerialNumber serial = x509::NewSerial(random.Bytes(16));
+  x509::SubjectAltNames sans;
+  sans.uris = {plan.id.ToString()};
+  sans.critical = true;
+  CAPSTAN_ASSIGN_OR_RETURN(std::string der, leaf_.SignDer(serial, plan.not_before, plan.not_after,
+                                                          sans, csr.public_key(), *signer_));
+  const bool verify_signature =
+      signed_.fetch_add(1, std::memory_order_relaxed) % kSignatureSample == 0;
+  absl::StatusOr<x509::Certificate> leaf = x509::Certificate::ParseDer(der);
+  absl::Status checked =
+      leaf.ok() ? CheckLeaf(*leaf, plan, csr.public_key(), serial, authority_, verify_signature)
+                : leaf.status();
+  if (!checked.ok()) {
+    return absl::InternalError(absl::StrCat(
+        "a certificate that was just signed did not pass its check and was thrown away: ",
+        checked.message()));
+  }
+  return Issued{*std::move(leaf), authority_.id};
+}
+
+}  // namespace capstan::issuance

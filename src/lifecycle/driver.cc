@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lifecycle/driver.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "x509/csr.h"
+
+namespace capstan::lifecycle {
+namespace {
+
+std::string JitterIdentity(const Driver::Options& options) {
+  return absl::StrCat(options.id.ToString(), "|", options.instance, "|",
+                      options.purpose == Purpose::kWorkload ? "workload" : "agent");
+}
+
+// Whether trying the very same again soon makes sense.
+Failed::Kind KindOf(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kUnauthenticated:
+    case absl::StatusCode::kPermissionDenied:
+    case absl::StatusCode::kInvalidArgument:
+    case absl::StatusCode::kUnimplemented:
+      return Failed::Kind::kRefused;
+    default:
+      return Failed::Kind::kTransient;
+  }
+}
+
+}  // namespace
+
+Driver::Driver(Options options, Ports ports)
+    : options_(std::move(options)),
+      ports_(std::move(ports)),
+      machine_(JitterIdentity(options_), options_.policy),
+      wake_(ports_.executor) {}
+
+void Driver::Start(std::optional<Leaf> held, trust::Bundle bundle) {
+  started_ = true;
+  bundle_ = std::move(bundle);
+  Feed(Started{std::move(held)});
+  if (directive_) Feed(Directed{directive_});
+}
+
+void Driver::OnBundle(trust::Bundle bundle) {
+  if (bundle == bundle_) return;
+  bundle_ = std::move(bundle);
+  if (started_) Feed(BundleChanged{});
+}
+
+void Driver::OnDirective(std::optional<Directive> directive) {
+  directive_ = std::move(directive);
+  if (started_) Feed(Directed{directive_});
+}
+
+void Driver::OnReachable() {
+  if (started_) Feed(Reachable{});
+}
+
+Instant Driver::Now() const {
+  return {ports_.clock.Now(), ports_.clock.Monotonic()};
+}
+
+void Driver::Feed(const Event& event) {
+  const Decision decision = machine_.On(event, Now());
+  if (!decision.why.empty()) {
+    const bool bad = std::holds_alternative<Failed>(event);
+    log::Write(bad ? log::Level::kWarn : log::Level::kInfo, options_.name, {{"why", decision.why}});
+  }
+  std::optional<Request> request;
+  for (const Action& action : decision.actions) {
+    if (std::holds_alternative<Serve>(action) && arrived_) {
+      const Certified certified = *std::exchange(arrived_, std::nullopt);
+      ports_.serve(certified);
+    } else if (const auto* wake = std::get_if<WakeAfter>(&action)) {
+      wake_.Set(wake->delay, [this] { Feed(Woke{}); });
+    } else if (const auto* wanted = std::get_if<Request>(&action)) {
+      request = *wanted;
+    }
+  }
+  if (std::holds_alternative<Issued>(event) || std::holds_alternative<Failed>(event)) {
+    ports_.changed();
+  }
+  if (request) Perform(*request);
+}
+
+absl::StatusOr<std::string> Driver::MakeCsr() {
+  if (!pending_key_) {
+    CAPSTAN_ASSIGN_OR_RETURN(pending_key_, ports_.new_key());
+  }
+  x509::Extensions extensions;
+  extensions.sans.uris = {options_.id.ToString()};
+  extensions.sans.critical = true;
+  CAPSTAN_ASSIGN_OR_RETURN(const x509::Csr csr,
+                           x509::Csr::Create(*pending_key_, x509::Name{}, extensions));
+  return csr.ToPem();
+}
+
+void Driver::Perform(const Request& request) {
+  absl::StatusOr<std::string> csr = MakeCsr();
+  const std::weak_ptr<char> alive = alive_;
+  if (!csr.ok()) {
+    ports_.executor.Post([this, alive, status = csr.status()] {
+      if (!alive.expired()) OnAnswer(status);
+    });
+    return;
+  }
+  ports_.ca.CreateCertificate({.csr_pem = *std::move(csr),
+                               .ttl = options_.ttl,
+                               .purpose = options_.purpose,
+                               .timeout = request.timeout},
+                              [this, alive](absl::StatusOr<std::vector<std::string>> answer) {
+                                if (!alive.expired()) OnAnswer(std::move(answer));
+                              });
+}
+
+void Driver::OnAnswer(absl::StatusOr<std::vector<std::string>> answer) {
+  if (!answer.ok()) {
+    // A request that was not understood was not signed: the next one gets a key of its own.
+    if (absl::IsInvalidArgument(answer.status())) pending_key_.reset();
+    return Fail(KindOf(answer.status()), std::string(answer.status().message()));
+  }
+  absl::StatusOr<CheckedAnswer> checked = CheckAnswer(*answer, {.id = options_.id,
+                                                                .key = pending_key_->public_key(),
+                                                                .ttl = options_.ttl,
+                                                                .bundle = bundle_,
+                                                                .now = ports_.clock.Now()});
+  if (!checked.ok()) {
+    const bool untrusted = absl::IsFailedPrecondition(checked.status());
+    if (!untrusted) pending_key_.reset();
+    return Fail(untrusted ? Failed::Kind::kUntrusted : Failed::Kind::kRefused,
+                absl::StrCat("the answer was refused: ", checked.status().message()));
+  }
+  const Leaf leaf = checked->leaf;
+  arrived_ = Certified{*std::exchange(pending_key_, std::nullopt), *std::move(checked)};
+  ports_.attempted("issued");
+  Feed(Issued{leaf});
+}
+
+void Driver::Fail(Failed::Kind kind, std::string message) {
+  ports_.attempted(kind == Failed::Kind::kTransient ? "failed"
+                   : kind == Failed::Kind::kRefused ? "refused"
+                                                    : "untrusted");
+  Feed(Failed{kind, std::move(message)});
+}
+
+}  // namespace capstan::lifecycle
