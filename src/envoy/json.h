@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+// JSON as this room reads it: from others, so of any size of trouble.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace capstan::envoy {
+
+// Keeps the order of members, as Envoy and istioctl print them.
+using Json = nlohmann::ordered_json;
+
+// InvalidArgument with the byte of the error and `what` it is; nesting deeper than 100 is refused,
+// so that recursion over the result is bounded.
+absl::StatusOr<Json> ParseJson(std::string_view text, std::string_view what);
+
+// The member of an object, or null where `value` is no object or has no such member.
+const Json* Member(const Json& value, std::string_view name);
+
+}  // namespace capstan::envoy

@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rpc/ca_service.h"
+
+#include <string>
+#include <utility>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "rpc/ca_request.h"
+#include "rpc/call_credentials.h"
+#include "rpc/messages.h"
+#include "rpc/status.h"
+
+namespace capstan::rpc {
+namespace {
+
+constexpr char kInstance[] = "capstan-instance";
+constexpr char kPurpose[] = "capstan-purpose";
+
+// The reason behind istiod's words, which clients and dashboards know.
+absl::Status InIstiodsWords(const absl::Status& status) {
+  std::string_view message = Std(status.message());
+  if (status.code() == absl::StatusCode::kUnauthenticated) {
+    return Annotate(status, "request authenticate failure");
+  }
+  if (status.code() == absl::StatusCode::kInvalidArgument &&
+      !absl::StartsWith(message, "CSR signing error")) {
+    return absl::InvalidArgumentError(absl::StrCat("CSR signing error (", message, ")"));
+  }
+  return status;
+}
+
+absl::StatusOr<bool> IsForAgent(const grpc::CallbackServerContext& context) {
+  CAPSTAN_ASSIGN_OR_RETURN(std::optional<std::string> purpose, NameInMetadata(context, kPurpose));
+  if (!purpose.has_value() || *purpose == "workload") {
+    return false;
+  }
+  if (*purpose == "agent") {
+    return true;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("metadata \"", kPurpose, "\" is neither \"workload\" nor \"agent\""));
+}
+
+absl::StatusOr<IssueRequest> ReadRequest(const grpc::CallbackServerContext& context,
+                                         const grpc::ByteBuffer& bytes) {
+  istio::v1::auth::IstioCertificateRequest message;
+  CAPSTAN_RETURN_IF_ERROR(Parse(bytes, kMaxCaRequestBytes, message));
+  CAPSTAN_ASSIGN_OR_RETURN(IssueRequest request, ReadCaRequest(message));
+  CAPSTAN_ASSIGN_OR_RETURN(request.for_agent, IsForAgent(context));
+  CAPSTAN_ASSIGN_OR_RETURN(std::optional<std::string> instance, NameInMetadata(context, kInstance));
+  request.instance = std::move(instance).value_or("");
+  return request;
+}
+
+}  // namespace
+
+absl::StatusOr<grpc::ByteBuffer> CaService::Create(const grpc::CallbackServerContext& context,
+                                                   const authn::Credentials& shown,
+                                                   const grpc::ByteBuffer& bytes) {
+  absl::StatusOr<authn::Caller> caller = plane_.Authenticate(shown);
+  if (!caller.ok()) {
+    return InIstiodsWords(caller.status());
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(IssueRequest request, ReadRequest(context, bytes));
+  absl::StatusOr<IssueResponse> issued = plane_.Issue(*caller, request);
+  if (!issued.ok()) {
+    return InIstiodsWords(issued.status());
+  }
+  istio::v1::auth::IstioCertificateResponse response;
+  for (std::string& element : issued->chain) {
+    response.add_cert_chain(std::move(element));
+  }
+  return Serialize(response);
+}
+
+grpc::ServerUnaryReactor* CaService::CreateCertificate(grpc::CallbackServerContext* context,
+                                                       const grpc::ByteBuffer* request,
+                                                       grpc::ByteBuffer* response) {
+  authn::Credentials shown = CredentialsOf(*context);
+  absl::StatusOr<grpc::ByteBuffer> created = Create(*context, shown, *request);
+  if (created.ok()) {
+    *response = *std::move(created);
+  } else {
+    log::Info("certificate refused", {{"peer", shown.peer},
+                                      {"code", absl::StatusCodeToString(created.status().code())},
+                                      {"why", created.status().message()}});
+  }
+  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  reactor->Finish(ToGrpc(created.status()));
+  return reactor;
+}
+
+}  // namespace capstan::rpc

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "rpc/control_plane.h"
+#include "security/v1alpha1/ca.grpc.pb.h"
+
+namespace capstan::rpc {
+
+// Istio's certificate service. Compatible on the wire: the elements of the answer are the leaf,
+// each intermediate, and the whole bundle as the last; codes and the first words of messages are
+// istiod's, and the reason follows. Our agent adds metadata: "capstan-instance", and
+// "capstan-purpose", which is "workload" (also where absent) or "agent".
+class CaService final
+    : public istio::v1::auth::IstioCertificateService::WithRawCallbackMethod_CreateCertificate<
+          istio::v1::auth::IstioCertificateService::Service> {
+ public:
+  explicit CaService(ControlPlane& plane) : plane_(plane) {}
+
+  grpc::ServerUnaryReactor* CreateCertificate(grpc::CallbackServerContext* context,
+                                              const grpc::ByteBuffer* request,
+                                              grpc::ByteBuffer* response) override;
+
+ private:
+  absl::StatusOr<grpc::ByteBuffer> Create(const grpc::CallbackServerContext& context,
+                                          const authn::Credentials& shown,
+                                          const grpc::ByteBuffer& request);
+
+  ControlPlane& plane_;
+};
+
+}  // namespace capstan::rpc

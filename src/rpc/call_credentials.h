@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <grpcpp/server_context.h>
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+#include "authn/caller.h"
+
+namespace capstan::rpc {
+
+// What the caller of this call showed: the certificate chain of its connection and the first
+// "authorization" value that starts with "Bearer " (as istiod reads it: the case matters). Nothing
+// is verified. A chain of more than ten certificates or 64 KiB counts as malformed.
+authn::Credentials CredentialsOf(const grpc::CallbackServerContext& context);
+
+// The value of a metadata key; nullopt where absent. InvalidArgument: given twice, longer than 128
+// bytes, or not printable ASCII without blanks.
+absl::StatusOr<std::optional<std::string>> NameInMetadata(
+    const grpc::CallbackServerContext& context, const std::string& key);
+
+// Whether `name` may name an instance or a consumer: 1 to 128 printable ASCII characters, no
+// blanks.
+bool IsName(std::string_view name);
+
+}  // namespace capstan::rpc

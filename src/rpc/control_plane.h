@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "authn/caller.h"
+#include "base/secret.h"
+#include "capstan/control/v1/control.pb.h"
+#include "capstan/fleet/v1/fleet.pb.h"
+#include "trust/state.h"
+#include "x509/csr.h"
+
+namespace capstan::rpc {
+
+// What the control plane shows to TLS clients. `generation` changes when the rest does.
+struct ServingCertificate {
+  std::string chain_pem;  // leaf first, without the root
+  Secret key_pem;
+  int64_t generation = 0;
+};
+
+struct IssueRequest {
+  std::string csr;                   // PEM, as received
+  absl::Duration ttl;                // <= 0: the default
+  std::string instance;              // of the caller; empty: a client that does not say (stock agents)
+  bool for_agent = false;            // the agent's own credential, not what its workload shows
+};
+
+struct IssueResponse {
+  std::vector<std::string> chain;  // PEM: leaf, each intermediate, last the whole bundle as one element
+};
+
+// What the gRPC services need of the program behind them. server/ implements it. Every method is called
+// from many threads at once and returns without waiting for a peer.
+class ControlPlane {
+ public:
+  virtual ~ControlPlane() = default;
+
+  virtual std::shared_ptr<const trust::TrustState> trust() const = 0;
+  virtual std::shared_ptr<const ServingCertificate> serving() const = 0;
+
+  // Verifies what was shown against the bundle of this moment. A certificate beats a token; one that is
+  // shown and does not verify is refused even beside a good token. Unauthenticated says why.
+  virtual absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& shown) = 0;
+
+  // One certificate. InvalidArgument: the CSR or the TTL; Unauthenticated: the token was used;
+  // FailedPrecondition: no issuer can sign now; Internal: the output did not pass its own check.
+  virtual absl::StatusOr<IssueResponse> Issue(const authn::Caller& caller,
+                                              const IssueRequest& request) = 0;
+
+  // The trust stream of one agent instance. `generation` of Connected() names this stream; a later
+  // stream of the same instance supersedes it.
+  virtual absl::StatusOr<int64_t> Connected(const authn::Caller& caller,
+                                            const fleet::v1::Hello& hello) = 0;
+  // PermissionDenied: about another identity than the caller's. ResourceExhausted: too large.
+  virtual absl::Status Reported(const authn::Caller& caller, const std::string& instance,
+                                int64_t generation, const fleet::v1::Report& report) = 0;
+  virtual void Disconnected(const authn::Caller& caller, const std::string& instance,
+                            int64_t generation) = 0;
+
+  // The update a stream sends for this snapshot, serialized once for all streams.
+  virtual std::shared_ptr<const fleet::v1::TrustUpdate> update() const = 0;
+
+  // `changed` is called after every change of trust() or update(), from the changing thread, and only
+  // schedules. It is not called any more once the returned handle is destroyed.
+  virtual std::shared_ptr<void> Subscribe(std::function<void()> changed) = 0;
+
+  // The operator's calls.
+  virtual control::v1::Status GetStatus() = 0;
+  virtual control::v1::ListFleetResponse ListFleet() = 0;
+  virtual absl::StatusOr<control::v1::ReloadResponse> Reload() = 0;
+  virtual absl::StatusOr<control::v1::CreateTokenResponse> CreateToken(
+      const control::v1::CreateTokenRequest& request) = 0;
+};
+
+}  // namespace capstan::rpc

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rpc/control_service.h"
+
+#include <utility>
+
+#include "rpc/status.h"
+
+namespace capstan::rpc {
+namespace {
+
+grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext& context, const absl::Status& status) {
+  grpc::ServerUnaryReactor* reactor = context.DefaultReactor();
+  reactor->Finish(ToGrpc(status));
+  return reactor;
+}
+
+template <typename Response>
+grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext& context,
+                                 absl::StatusOr<Response> answer, Response& response) {
+  if (answer.ok()) {
+    response = *std::move(answer);
+  }
+  return Finish(context, answer.status());
+}
+
+}  // namespace
+
+grpc::ServerUnaryReactor* ControlService::GetStatus(grpc::CallbackServerContext* context,
+                                                    const control::v1::GetStatusRequest*,
+                                                    control::v1::Status* response) {
+  *response = plane_.GetStatus();
+  return Finish(*context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* ControlService::ListFleet(grpc::CallbackServerContext* context,
+                                                    const control::v1::ListFleetRequest*,
+                                                    control::v1::ListFleetResponse* response) {
+  *response = plane_.ListFleet();
+  return Finish(*context, absl::OkStatus());
+}
+
+grpc::ServerUnaryReactor* ControlService::Reload(grpc::CallbackServerContext* context,
+                                                 const control::v1::ReloadRequest*,
+                                                 control::v1::ReloadResponse* response) {
+  return Answer(*context, plane_.Reload(), *response);
+}
+
+grpc::ServerUnaryReactor* ControlService::CreateToken(
+    grpc::CallbackServerContext* context, const control::v1::CreateTokenRequest* request,
+    control::v1::CreateTokenResponse* response) {
+  return Answer(*context, plane_.CreateToken(*request), *response);
+}
+
+}  // namespace capstan::rpc

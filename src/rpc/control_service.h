@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "capstan/control/v1/control.grpc.pb.h"
+#include "rpc/control_plane.h"
+
+namespace capstan::rpc {
+
+// The operator's calls. Whoever can open the socket may make them: its folder's mode decides.
+class ControlService final : public control::v1::ControlService::CallbackService {
+ public:
+  explicit ControlService(ControlPlane& plane) : plane_(plane) {}
+
+  grpc::ServerUnaryReactor* GetStatus(grpc::CallbackServerContext* context,
+                                      const control::v1::GetStatusRequest* request,
+                                      control::v1::Status* response) override;
+  grpc::ServerUnaryReactor* ListFleet(grpc::CallbackServerContext* context,
+                                      const control::v1::ListFleetRequest* request,
+                                      control::v1::ListFleetResponse* response) override;
+  grpc::ServerUnaryReactor* Reload(grpc::CallbackServerContext* context,
+                                   const control::v1::ReloadRequest* request,
+                                   control::v1::ReloadResponse* response) override;
+  grpc::ServerUnaryReactor* CreateToken(grpc::CallbackServerContext* context,
+                                        const control::v1::CreateTokenRequest* request,
+                                        control::v1::CreateTokenResponse* response) override;
+
+ private:
+  ControlPlane& plane_;
+};
+
+}  // namespace capstan::rpc

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "base/clock.h"
+#include "base/event_loop.h"
+#include "rpc/control_plane.h"
+#include "rpc/trust_stream.h"
+
+namespace capstan::rpc {
+
+// Every open trust stream. One thread carries changes to all of them (one serialization, shared)
+// and wakes them for what time decides; a change that comes while another is carried is carried
+// once.
+class TrustHub final : public TrustStreamSet {
+ public:
+  struct Options {
+    size_t max_streams = 20000;
+    absl::Duration tick = absl::Milliseconds(500);
+    TrustStreamLimits stream;
+  };
+
+  // `clock` says when certificates expire. `plane` and `clock` outlive this object.
+  TrustHub(ControlPlane& plane, Clock& clock, const Options& options);
+  ~TrustHub() override;
+
+  // A stream whose caller showed this certificate. ResourceExhausted: there are too many.
+  // Unavailable: shutting down.
+  absl::StatusOr<std::shared_ptr<TrustStream>> Open(grpc::CallbackServerContext& context,
+                                                    authn::Credentials shown, authn::Caller caller,
+                                                    int64_t crl_number);
+
+  // Ends every stream with Unavailable and opens no more; returns at once.
+  void EndAll();
+  // After EndAll: waits until the last stream is gone and stops the thread. gRPC must be running,
+  // or have shut down.
+  void Stop();
+
+  size_t open_streams() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  void Joined(TrustStream& stream, const std::string& key, int64_t generation) override;
+  void Gone(TrustStream& stream, const std::string& key) override;
+
+  void ScheduleCarry();
+  void Carry();
+  void Tick();
+  std::shared_ptr<const SerializedUpdate> Newest() ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<std::shared_ptr<TrustStream>> Streams() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+  struct Member {
+    TrustStream* stream;
+    int64_t generation;
+  };
+
+  ControlPlane& plane_;
+  Clock& clock_;
+  const Options options_;
+
+  // Never held while a stream is called.
+  mutable absl::Mutex mutex_;
+  std::map<TrustStream*, std::shared_ptr<TrustStream>> streams_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, Member> joined_ ABSL_GUARDED_BY(mutex_);  // by identity and instance
+  std::shared_ptr<const fleet::v1::TrustUpdate> newest_source_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const SerializedUpdate> newest_ ABSL_GUARDED_BY(mutex_);
+  bool ending_ ABSL_GUARDED_BY(mutex_) = false;
+
+  std::atomic<bool> carry_scheduled_{false};
+  EventLoop loop_;
+  std::shared_ptr<void> subscription_;
+};
+
+}  // namespace capstan::rpc

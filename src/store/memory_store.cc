@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/memory_store.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace capstan::store {
+namespace {
+
+// The precision that a database keeps.
+absl::Time Stored(absl::Time time) {
+  return time == absl::InfinitePast() ? time : absl::FromUnixMillis(absl::ToUnixMillis(time));
+}
+
+}  // namespace
+
+MemoryStore::MemoryStore(std::string lineage) {
+  trust_.version.lineage = std::move(lineage);
+}
+
+absl::StatusOr<State> MemoryStore::Load() {
+  absl::MutexLock lock(&mutex_);
+  State state;
+  state.trust = trust_;
+  for (const auto& [id, authority] : authorities_) state.authorities.push_back(authority);
+  state.desired = desired_;
+  for (const auto& [digest, _] : refused_) state.refused.push_back(digest);
+  return state;
+}
+
+absl::Status MemoryStore::CheckChange(const Change& change) const {
+  if (!(trust_ == change.expected)) {
+    return absl::AbortedError(
+        absl::StrCat("the state moved on to bundle ", trust_.version.ToString()));
+  }
+  if (change.trust.has_value()) {
+    const TrustRecord& next = *change.trust;
+    if (next.version.lineage != trust_.version.lineage ||
+        next.version.sequence < trust_.version.sequence ||
+        next.issuer_epoch < trust_.issuer_epoch || next.crl_number < trust_.crl_number) {
+      return absl::InternalError("a version went back");
+    }
+    if (next.roots_pem != trust_.roots_pem && next.version.sequence == trust_.version.sequence) {
+      return absl::InternalError("the bundle changed and its sequence did not");
+    }
+    if (next.issuer != trust_.issuer && next.issuer_epoch == trust_.issuer_epoch) {
+      return absl::InternalError("the issuer changed and its epoch did not");
+    }
+  }
+  auto known = [&](const std::string& id) {
+    return authorities_.contains(id) ||
+           std::any_of(change.authorities.begin(), change.authorities.end(),
+                       [&](const AuthorityRecord& authority) { return authority.id == id; });
+  };
+  if (change.desired.has_value() && !known(change.desired->issuer)) {
+    return absl::AlreadyExistsError("a wish for an authority that is not there");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::Commit(const Change& change) {
+  absl::MutexLock lock(&mutex_);
+  CAPSTAN_RETURN_IF_ERROR(CheckChange(change));
+  if (change.trust.has_value()) trust_ = *change.trust;
+  for (AuthorityRecord authority : change.authorities) {
+    authority.reserved_until = Stored(authority.reserved_until);
+    if (auto there = authorities_.find(authority.id); there != authorities_.end()) {
+      authority.reserved_until = std::max(authority.reserved_until, there->second.reserved_until);
+    }
+    authorities_[authority.id] = authority;
+  }
+  if (change.desired.has_value()) {
+    desired_ = change.desired;
+    desired_->accepted_at = Stored(desired_->accepted_at);
+    desired_->applied_at = Stored(desired_->applied_at);
+  }
+  if (change.refuse.has_value()) refused_[*change.refuse] = true;
+  for (JournalEntry entry : change.journal) {
+    entry.number = static_cast<int64_t>(journal_.size()) + 1;
+    entry.at = Stored(entry.at);
+    journal_.push_back(std::move(entry));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::Reserve(std::string_view authority, absl::Time until) {
+  absl::MutexLock lock(&mutex_);
+  auto there = authorities_.find(authority);
+  if (there == authorities_.end())
+    return absl::NotFoundError(absl::StrCat("no authority ", authority));
+  there->second.reserved_until = std::max(there->second.reserved_until, Stored(until));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<JournalEntry>> MemoryStore::Journal(int limit) {
+  absl::MutexLock lock(&mutex_);
+  size_t count = std::min(journal_.size(), static_cast<size_t>(limit));
+  return std::vector<JournalEntry>(journal_.end() - static_cast<ptrdiff_t>(count), journal_.end());
+}
+
+absl::Status MemoryStore::AddToken(const TokenRecord& token) {
+  absl::MutexLock lock(&mutex_);
+  TokenRecord stored = token;
+  stored.created_at = Stored(token.created_at);
+  stored.expires_at = Stored(token.expires_at);
+  return tokens_.emplace(token.hash, stored).second
+             ? absl::OkStatus()
+             : absl::AlreadyExistsError("the token is there");
+}
+
+absl::StatusOr<TokenRecord> MemoryStore::FindToken(std::string_view hash) {
+  absl::MutexLock lock(&mutex_);
+  auto there = tokens_.find(hash);
+  if (there == tokens_.end()) return absl::NotFoundError("no such token");
+  return there->second;
+}
+
+absl::Status MemoryStore::ConsumeToken(const Consumption& consumption) {
+  absl::MutexLock lock(&mutex_);
+  auto there = tokens_.find(consumption.token_hash);
+  if (there == tokens_.end() || there->second.consumed()) {
+    return absl::FailedPreconditionError("the token was used before, or is gone");
+  }
+  there->second.consumed_at = Stored(consumption.at);
+  there->second.csr_key_hash = consumption.csr_key_hash;
+  there->second.certificate = consumption.certificate;
+  population_[KeyOf(consumption.record)] = consumption.record;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> MemoryStore::ForgetTokens(absl::Time before) {
+  absl::MutexLock lock(&mutex_);
+  return static_cast<int64_t>(
+      std::erase_if(tokens_, [&](const auto& entry) { return entry.second.expires_at < before; }));
+}
+
+MemoryStore::PopulationKey MemoryStore::KeyOf(const PopulationRecord& record) {
+  return {record.spiffe_id, record.instance, record.purpose,
+          record.instance.empty() ? record.serial : ""};
+}
+
+absl::Status MemoryStore::PutPopulation(const std::vector<PopulationRecord>& records) {
+  absl::MutexLock lock(&mutex_);
+  for (const PopulationRecord& record : records) population_[KeyOf(record)] = record;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<PopulationRecord>> MemoryStore::LoadPopulation() {
+  absl::MutexLock lock(&mutex_);
+  std::vector<PopulationRecord> records;
+  for (const auto& [key, record] : population_) records.push_back(record);
+  return records;
+}
+
+absl::StatusOr<int64_t> MemoryStore::ForgetPopulation(absl::Time before) {
+  absl::MutexLock lock(&mutex_);
+  return static_cast<int64_t>(std::erase_if(
+      population_, [&](const auto& entry) { return entry.second.not_after < before; }));
+}
+
+}  // namespace capstan::store

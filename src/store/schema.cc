@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "store/schema.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+
+namespace capstan::store {
+
+const std::vector<std::string_view>& Migrations() {
+  static const auto& migrations = *new std::vector<std::string_view>{
+      // Times are milliseconds since 1970, NULL where there is none.
+      R"sql(
+CREATE TABLE trust (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  lineage TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  roots_pem TEXT NOT NULL,
+  issuer_epoch INTEGER NOT NULL,
+  issuer TEXT NOT NULL,
+  crl_number INTEGER NOT NULL,
+  crls_pem TEXT NOT NULL,
+  serving_authority TEXT NOT NULL
+) STRICT;
+CREATE TABLE authority (
+  id TEXT PRIMARY KEY,
+  state TEXT NOT NULL,
+  chain_pem TEXT NOT NULL,
+  sealed_key BLOB NOT NULL,
+  reserved_until INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE TABLE desired (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  digest TEXT NOT NULL,
+  source TEXT NOT NULL,
+  roots_pem TEXT NOT NULL,
+  crls_pem TEXT NOT NULL,
+  issuer TEXT NOT NULL REFERENCES authority (id),
+  accepted_at INTEGER,
+  applied_at INTEGER
+) STRICT;
+CREATE TABLE refused (digest TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
+CREATE TABLE journal (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  at INTEGER,
+  kind TEXT NOT NULL,
+  why TEXT NOT NULL,
+  digest TEXT NOT NULL,
+  sequence INTEGER NOT NULL,
+  issuer_epoch INTEGER NOT NULL
+) STRICT;
+CREATE TABLE token (
+  hash BLOB PRIMARY KEY,
+  spiffe_id TEXT NOT NULL,
+  created_at INTEGER,
+  expires_at INTEGER,
+  consumed_at INTEGER,
+  csr_key_hash BLOB NOT NULL,
+  certificate TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX token_expiry ON token (expires_at);
+CREATE TABLE population (
+  spiffe_id TEXT NOT NULL,
+  instance TEXT NOT NULL,
+  purpose TEXT NOT NULL,
+  serial TEXT NOT NULL,
+  authority TEXT NOT NULL,
+  not_before INTEGER,
+  not_after INTEGER,
+  last_seen INTEGER,
+  consumers TEXT NOT NULL,
+  -- Callers without an instance are told apart by serial.
+  discriminator TEXT NOT NULL,
+  PRIMARY KEY (spiffe_id, instance, purpose, discriminator)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX population_expiry ON population (not_after);
+)sql",
+  };
+  return migrations;
+}
+
+absl::Status Migrate(Database& db) {
+  int64_t version = 0;
+  {
+    CAPSTAN_ASSIGN_OR_RETURN(Statement statement, db.Prepare("PRAGMA user_version"));
+    CAPSTAN_ASSIGN_OR_RETURN(bool row, statement.Step());
+    if (row) version = statement.Integer(0);
+  }
+  const auto newest = static_cast<int64_t>(Migrations().size());
+  if (version > newest) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the state database was written by a newer capstand (schema ", version,
+                     ", this one knows ", newest, "); run that version or a later one"));
+  }
+  for (; version < newest; ++version) {
+    CAPSTAN_RETURN_IF_ERROR(db.Transaction([&] {
+      CAPSTAN_RETURN_IF_ERROR(db.Execute(std::string(Migrations()[version])));
+      return db.Execute(absl::StrCat("PRAGMA user_version=", version + 1));
+    }));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace capstan::store
