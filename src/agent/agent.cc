@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "agent/agent.h"
+
+#include <utility>
+
+#include "base/log.h"
+#include "base/status.h"
+#include "base/version.h"
+
+namespace capstan::agent {
+namespace {
+
+constexpr absl::Duration kBeat = absl::Seconds(2);
+
+std::string Utc(absl::Time t) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t, absl::UTCTimeZone());
+}
+
+absl::Time FromProto(const google::protobuf::Timestamp& t) {
+  return absl::FromUnixSeconds(t.seconds()) + absl::Nanoseconds(t.nanos());
+}
+
+bool RootRemoved(const trust::Bundle& before, const trust::Bundle& after) {
+  return !after.Includes(before);
+}
+
+}  // namespace
+
+Agent::Agent(Options options, StartingPoint start, Environment environment)
+    : options_(std::move(options)),
+      membership_(std::move(start.membership)),
+      env_(std::move(environment)),
+      trust_(std::move(start.trust)),
+      credential_(std::move(start.credential)),
+      stored_leaf_(std::move(start.credential_leaf)),
+      token_(std::move(start.token)),
+      ca_(env_.executor, options_.instance),
+      stream_(env_.executor, env_.clock,
+              {.instance = options_.instance, .program_version = kVersion},
+              {.held = [this] { return ToProto(trust_.version); },
+               .report = [this] { return MakeReport(); },
+               .update = [this](const fleet::v1::TrustUpdate& update) { OnUpdate(update); },
+               .connected = [this] { OnStreamConnected(); },
+               .ended = [this](const absl::Status& status,
+                               absl::Duration retry_in) { OnStreamEnded(status, retry_in); }}),
+      credential_driver_(
+          {.name = "credential",
+           .purpose = lifecycle::Purpose::kCredential,
+           .id = membership_.spiffe_id,
+           .instance = options_.instance,
+           .ttl = options_.credential_ttl,
+           .policy = options_.policy},
+          PortsFor(
+              "credential", [this] { return NewCredentialKey(); },
+              [this](const lifecycle::Certified& certified) { OnCredential(certified); })),
+      workload_driver_(
+          {.name = "workload certificate",
+           .purpose = lifecycle::Purpose::kWorkload,
+           .id = membership_.spiffe_id,
+           .instance = options_.instance,
+           .ttl = options_.ttl,
+           .policy = options_.policy},
+          PortsFor(
+              "workload", [this] { return x509::PrivateKey::Generate(options_.key_type); },
+              [this](const lifecycle::Certified& certified) { OnWorkload(certified); })),
+      beat_(env_.executor) {}
+
+Agent::~Agent() = default;
+
+lifecycle::Driver::Ports Agent::PortsFor(const std::string& name,
+                                         std::function<absl::StatusOr<x509::PrivateKey>()> new_key,
+                                         std::function<void(const lifecycle::Certified&)> serve) {
+  return {.executor = env_.executor,
+          .clock = env_.clock,
+          .ca = ca_,
+          .new_key = std::move(new_key),
+          .serve = std::move(serve),
+          .changed = [this] { Changed(); },
+          .attempted =
+              [this, name](const std::string& result) {
+                env_.metrics
+                    .Counter("capstan_agent_certificate_requests_total",
+                             "Requests for a certificate, by what became of them",
+                             {{"certificate", name}, {"result", result}})
+                    .Increment();
+              }};
+}
+
+absl::Status Agent::Start() {
+  CAPSTAN_ASSIGN_OR_RETURN(const std::shared_ptr<grpc::Channel> channel, NewChannel());
+  log::Info("starting", {{"spiffe_id", membership_.spiffe_id.ToString()},
+                         {"instance", options_.instance},
+                         {"control_plane", membership_.address},
+                         {"bundle", trust_.version.ToString()},
+                         {"roots", trust_.bundle.roots().size()},
+                         {"why", credential_ ? "with the credential of the state directory"
+                                             : "enrolling with a join token"}});
+  SaveAll();
+  ca_.UseChannel(channel);
+  ca_.UseToken(token_);
+  Publish();
+  Beat();
+  credential_driver_.Start(stored_leaf_, trust_.bundle);
+  if (credential_) {
+    stream_.Connect(channel);
+    StartWorkload();
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> Agent::NewChannel() const {
+  rpc::ChannelOptions options{.address = membership_.address,
+                              .server_id = membership_.server_id,
+                              .bundle = trust_.bundle,
+                              .credential = std::nullopt};
+  if (credential_) {
+    options.credential = {x509::ToPem(credential_->chain), credential_->key.ToPkcs8Pem()};
+  }
+  return rpc::MakeChannel(options, env_.clock);
+}
+
+absl::StatusOr<x509::PrivateKey> Agent::NewCredentialKey() {
+  // A request that was on its way when the agent ended may have used up the token: the same key
+  // gets the certificate that was made for it.
+  if (token_ && !credential_) {
+    auto pending = env_.state.LoadPendingKey();
+    if (pending.ok() && pending->has_value()) return **pending;
+    if (!pending.ok())
+      log::Warn("a key that cannot be read is replaced", {{"why", pending.status().message()}});
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(x509::PrivateKey key,
+                           x509::PrivateKey::Generate(x509::KeyType::kEcdsaP256));
+  Keep("credential key", env_.state.SavePendingKey(key));
+  return key;
+}
+
+void Agent::OnCredential(const lifecycle::Certified& certified) {
+  credential_ = Credential{certified.key, certified.answer.chain};
+  Keep("credential", env_.state.Save(*credential_));
+  token_.reset();
+  ca_.UseToken(std::nullopt);
+  log::Info("a new credential", {{"serial", certified.answer.leaf.serial},
+                                 {"authority", certified.answer.leaf.authority.hex()},
+                                 {"not_after", Utc(certified.answer.leaf.not_after)}});
+  auto channel = NewChannel();
+  if (!channel.ok()) {
+    log::Error("no channel with the new credential", {{"why", channel.status().message()}});
+    return;
+  }
+  ca_.UseChannel(*channel);
+  stream_.Connect(*std::move(channel));  // the old one ends with the old certificate
+  StartWorkload();
+}
+
+void Agent::StartWorkload() {
+  if (!workload_driver_.started()) workload_driver_.Start(std::nullopt, trust_.bundle);
+}
+
+void Agent::OnWorkload(const lifecycle::Certified& certified) {
+  workload_ = certified;
+  const lifecycle::Leaf& leaf = certified.answer.leaf;
+  log::Info("serving a new certificate", {{"serial", leaf.serial},
+                                          {"authority", leaf.authority.hex()},
+                                          {"not_before", Utc(leaf.not_before)},
+                                          {"not_after", Utc(leaf.not_after)}});
+  Publish();
+}
+
+void Agent::Publish() {
+  auto material = std::make_shared<sds::Material>(sds::Material{.id = membership_.spiffe_id,
+                                                                .bundle_version = trust_.version,
+                                                                .roots_pem = trust_.bundle.ToPem(),
+                                                                .crls_pem = trust_.crls_pem});
+  if (workload_) {
+    material->chain_pem = x509::ToPem(workload_->answer.chain);
+    material->key_pem = workload_->key.ToPkcs8Pem();
+    material->leaf_serial = workload_->answer.leaf.serial;
+  }
+  for (Delivery* delivery : env_.deliveries) delivery->Publish(material);
+  {
+    absl::MutexLock lock(&mutex_);
+    health_.trust_published = true;
+  }
+  Changed();
+}
+
+void Agent::OnUpdate(const fleet::v1::TrustUpdate& update) {
+  absl::StatusOr<lifecycle::Trust> next = lifecycle::AcceptTrust(
+      trust_,
+      {.version = {update.bundle().version().lineage(), update.bundle().version().sequence()},
+       .roots_pem = update.bundle().roots_pem(),
+       .crl_number = update.crls().number(),
+       .crls_pem = update.crls().pem()});
+  if (!next.ok()) {
+    env_.metrics
+        .Counter("capstan_agent_refused_trust_updates_total",
+                 "Trust updates that were refused; the last good trust is kept")
+        .Increment();
+    log::Error("the control plane's trust is REFUSED, the last good one is kept",
+               {{"held", trust_.version.ToString()}, {"why", next.status().message()}});
+    trust_error_ = std::string(next.status().message());
+    Changed();
+    return;
+  }
+  trust_error_.clear();
+  if (*next != trust_) TakeTrust(*std::move(next));
+  TakeDirective(update);
+}
+
+void Agent::TakeTrust(lifecycle::Trust next) {
+  const bool removed = RootRemoved(trust_.bundle, next.bundle);
+  const bool roots_changed = trust_.bundle != next.bundle;
+  log::Info("new trust bundle", {{"from", trust_.version.ToString()},
+                                 {"to", next.version.ToString()},
+                                 {"roots", next.bundle.roots().size()},
+                                 {"crl_number", next.crl_number},
+                                 {"why", removed         ? "a root was removed"
+                                         : roots_changed ? "a root was added"
+                                                         : "the same roots"}});
+  Keep("trust bundle", env_.state.Save(next));
+  trust_ = std::move(next);
+  Publish();
+  if (roots_changed) {
+    auto channel = NewChannel();
+    if (channel.ok()) {
+      ca_.UseChannel(*channel);
+      // What the stream's server showed was verified by the roots of then; unless one of them is
+      // gone that still holds, and nobody has to shake hands again.
+      removed ? stream_.Connect(*std::move(channel)) : stream_.UseNext(*std::move(channel));
+    }
+  }
+  credential_driver_.OnBundle(trust_.bundle);
+  workload_driver_.OnBundle(trust_.bundle);
+}
+
+void Agent::TakeDirective(const fleet::v1::TrustUpdate& update) {
+  std::optional<lifecycle::Directive> directive;
+  if (update.has_renewal()) {
+    auto authority = trust::AuthorityId::Parse(update.renewal().authority_id());
+    if (!authority.ok()) {
+      log::Error("a directive to re-issue is ignored", {{"why", authority.status().message()}});
+      return;
+    }
+    directive = {*authority, FromProto(update.renewal().start())};
+  }
+  credential_driver_.OnDirective(directive);
+  workload_driver_.OnDirective(directive);
+}
+
+void Agent::OnStreamConnected() {
+  log::Info("the trust stream is open", {{"control_plane", membership_.address}});
+  stream_error_.clear();
+  credential_driver_.OnReachable();
+  workload_driver_.OnReachable();
+  Changed();
+}
+
+void Agent::OnStreamEnded(const absl::Status& status, absl::Duration retry_in) {
+  const std::string why =
+      absl::StrCat(absl::StatusCodeToString(status.code()), ": ", Std(status.message()));
+  log::Warn("the trust stream ended; what is served stays",
+            {{"why", why},
+             {"retry_in", absl::FormatDuration(absl::Trunc(retry_in, absl::Milliseconds(1)))}});
+  stream_error_ = absl::StrCat("no trust stream: ", why);
+  Changed();
+}
+
+void Agent::OnConsumersChanged() {
+  stream_.ReportSoon();
+}
+
+void Agent::Keep(const std::string& what, const absl::Status& written) {
+  if (written.ok()) {
+    if (!std::exchange(state_error_, "").empty()) {
+      log::Info("the state directory can be written again", {{"what", what}});
+    }
+    return;
+  }
+  env_.metrics
+      .Counter("capstan_agent_state_write_failures_total",
+               "Writes to the state directory that failed; the agent goes on from memory")
+      .Increment();
+  const std::string error = absl::StrCat("the ", what, " is not on disk: ", Std(written.message()));
+  if (std::exchange(state_error_, error) == error) return;  // said already
+  log::Error(
+      "the state directory cannot be written: the agent goes on from memory and tries again, but a "
+      "restart would find the state of before",
+      {{"what", what}, {"why", written.message()}});
+}
+
+void Agent::SaveAll() {
+  Keep("membership", env_.state.Save(membership_));
+  if (state_error_.empty()) Keep("trust bundle", env_.state.Save(trust_));
+  if (state_error_.empty() && credential_) Keep("credential", env_.state.Save(*credential_));
+}
+
+std::string Agent::LastError() const {
+  for (const std::string* error : {&trust_error_, &workload_driver_.last_failure(),
+                                   &credential_driver_.last_failure(), &state_error_}) {
+    if (!error->empty()) return *error;
+  }
+  return "";
+}
+
+fleet::v1::Report Agent::MakeReport() const {
+  Standing standing{.leaf = workload_driver_.held(),
+                    .credential = credential_driver_.held(),
+                    .bundle = trust_.version,
+                    .last_error = LastError()};
+  for (Delivery* delivery : env_.deliveries) {
+    for (sds::ConsumerReport& consumer : delivery->Consumers()) {
+      standing.consumers.emplace_back(delivery->kind(), std::move(consumer));
+    }
+  }
+  return ToReport(standing, env_.clock.Now());
+}
+
+void Agent::SayIfLockedOut() {
+  const std::optional<lifecycle::Leaf>& leaf = credential_driver_.held();
+  const bool locked_out = leaf && leaf->not_after <= env_.clock.Now();
+  if (std::exchange(locked_out_, locked_out) || !locked_out) return;
+  log::Error(
+      "the credential expired before it could be renewed: the control plane refuses this agent",
+      {{"expired", Utc(leaf->not_after)},
+       {"what_to_do", HowToJoin(membership_.spiffe_id.ToString())}});
+}
+
+void Agent::Changed() {
+  SayIfLockedOut();
+  const auto expiry = [this](const char* certificate, const std::optional<lifecycle::Leaf>& leaf) {
+    if (!leaf) return;
+    env_.metrics
+        .Gauge("capstan_agent_certificate_expiry_timestamp_seconds",
+               "NotAfter of the certificate that is held", {{"certificate", certificate}})
+        .Set(absl::ToDoubleSeconds(leaf->not_after - absl::UnixEpoch()));
+  };
+  expiry("workload", workload_driver_.held());
+  expiry("credential", credential_driver_.held());
+  env_.metrics.Gauge("capstan_agent_bundle_sequence", "Sequence of the trust bundle that is served")
+      .Set(static_cast<double>(trust_.version.sequence));
+  env_.metrics.Gauge("capstan_agent_stream_connected", "1 while the trust stream is open")
+      .Set(stream_.connected() ? 1 : 0);
+  {
+    absl::MutexLock lock(&mutex_);
+    health_.leaf_expiry.reset();
+    if (workload_driver_.held()) health_.leaf_expiry = workload_driver_.held()->not_after;
+    health_.stream_connected = stream_.connected();
+    health_.last_error = LastError().empty() ? stream_error_ : LastError();
+  }
+  stream_.ReportSoon();
+}
+
+void Agent::Beat() {
+  {
+    absl::MutexLock lock(&mutex_);
+    health_.beat = env_.clock.Monotonic();
+  }
+  if (!state_error_.empty()) {
+    SaveAll();
+    if (state_error_.empty()) Changed();
+  }
+  beat_.Set(kBeat, [this] { Beat(); });
+}
+
+Agent::Health Agent::health() const {
+  absl::MutexLock lock(&mutex_);
+  return health_;
+}
+
+}  // namespace capstan::agent

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "agent/delivery.h"
+#include "agent/report.h"
+#include "agent/starting_point.h"
+#include "agent/state_directory.h"
+#include "base/clock.h"
+#include "base/executor.h"
+#include "base/metrics.h"
+#include "capstan/fleet/v1/fleet.pb.h"
+#include "lifecycle/driver.h"
+#include "rpc/ca_client.h"
+#include "rpc/channel.h"
+#include "rpc/trust_client.h"
+
+namespace capstan::agent {
+
+// One agent: two certificates (its own credential, and the workload's), the trust they are verified
+// by, and where they are delivered. Lives on one executor: every method but health() is called from
+// its tasks, and nothing here needs a lock.
+//
+//   TrustUpdate → checked → stored → published → drivers told → certificate asked for → checked →
+//   published
+class Agent {
+ public:
+  struct Options {
+    std::string instance;
+    absl::Duration ttl;
+    absl::Duration credential_ttl;
+    x509::KeyType key_type = x509::KeyType::kEcdsaP256;
+    lifecycle::Policy policy;
+  };
+  // All outlive the agent.
+  struct Environment {
+    Executor& executor;
+    Clock& clock;
+    Metrics& metrics;
+    StateDirectory& state;
+    std::vector<Delivery*> deliveries;
+  };
+
+  Agent(Options options, StartingPoint start, Environment environment);
+  ~Agent();
+
+  // Once. InvalidArgument: the control plane's address.
+  absl::Status Start();
+
+  // A consumer accepted, refused, came or went.
+  void OnConsumersChanged();
+
+  struct Health {
+    std::optional<absl::Duration> beat;  // monotonic, when the executor last came by
+    bool trust_published = false;
+    std::optional<absl::Time> leaf_expiry;
+    bool stream_connected = false;
+    std::string last_error;
+  };
+  // Any thread.
+  Health health() const;
+
+ private:
+  // The credential's life.
+  absl::StatusOr<x509::PrivateKey> NewCredentialKey();
+  void OnCredential(const lifecycle::Certified& certified);
+  void StartWorkload();
+  // The workload's.
+  void OnWorkload(const lifecycle::Certified& certified);
+  // The trust stream's.
+  void OnUpdate(const fleet::v1::TrustUpdate& update);
+  void TakeTrust(lifecycle::Trust next);
+  void TakeDirective(const fleet::v1::TrustUpdate& update);
+  void OnStreamConnected();
+  void OnStreamEnded(const absl::Status& status, absl::Duration retry_in);
+
+  lifecycle::Driver::Ports PortsFor(const std::string& name,
+                                    std::function<absl::StatusOr<x509::PrivateKey>()> new_key,
+                                    std::function<void(const lifecycle::Certified&)> serve);
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel() const;
+  void Publish();
+  void Changed();
+  // Keeps going when the disk does not: says so, counts, and reports it until a write succeeds.
+  void Keep(const std::string& what, const absl::Status& written);
+  void SaveAll();
+  // Once, with the remedy, when the credential ran out: nobody but a new token helps then.
+  void SayIfLockedOut();
+  std::string LastError() const;
+  fleet::v1::Report MakeReport() const;
+  void Beat();
+
+  const Options options_;
+  const Membership membership_;
+  Environment env_;
+
+  lifecycle::Trust trust_;
+  std::optional<Credential> credential_;
+  std::optional<lifecycle::Leaf> stored_leaf_;  // of credential_, as found at the start
+  std::optional<Secret> token_;
+  std::optional<lifecycle::Certified> workload_;
+  std::string trust_error_;  // why the last update was refused; empty: it was not
+  std::string state_error_;  // why the last write to the state directory failed
+  std::string stream_error_;
+  bool locked_out_ = false;
+
+  rpc::GrpcCaClient ca_;
+  rpc::TrustClient stream_;
+  lifecycle::Driver credential_driver_;
+  lifecycle::Driver workload_driver_;
+  Timer beat_;
+
+  mutable absl::Mutex mutex_;
+  Health health_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace capstan::agent

@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/control_text.h"
+
+#include <google/protobuf/timestamp.pb.h>
+
+#include <array>
+#include <map>
+
+#include "base/strings.h"
+#include "cli/table.h"
+
+namespace capstan::cli {
+namespace {
+
+constexpr size_t kShortHex = 12;
+
+absl::Time ToTime(const google::protobuf::Timestamp& time) {
+  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
+}
+
+std::string Utc(absl::Time time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
+}
+
+std::string Short(const std::string& hex) {
+  return hex.substr(0, kShortHex);
+}
+
+std::string OrDash(const std::string& text) {
+  return text.empty() ? "-" : text;
+}
+
+std::string VersionText(const fleet::v1::BundleVersion& version) {
+  return version.lineage().empty() ? "-" : absl::StrCat(version.lineage(), "/", version.sequence());
+}
+
+// "2026-01-02T03:04:05Z (in 23h59m)"
+std::string When(absl::Time now, const google::protobuf::Timestamp& time) {
+  return absl::StrCat(Utc(ToTime(time)), " (", RelativeTo(now, ToTime(time)), ")");
+}
+
+void Line(std::string& text, const std::string& label, const std::string& value) {
+  constexpr size_t kLabelWidth = 15;
+  text += label;
+  text.append(label.size() < kLabelWidth ? kLabelWidth - label.size() : 1, ' ');
+  text += Printable(value) + "\n";
+}
+
+void SourceLines(std::string& text, const control::v1::Source& source, absl::Time now) {
+  std::string value = source.kind();
+  if (!source.path().empty()) {
+    absl::StrAppend(&value, " ", source.path());
+  }
+  if (source.has_last_applied()) {
+    absl::StrAppend(&value, ", applied ", When(now, source.last_applied()));
+  }
+  Line(text, "source", value);
+  if (!source.error().empty()) {
+    Line(text, "  NOT USABLE", source.error());
+    if (source.has_error_since()) {
+      Line(text, "  since", When(now, source.error_since()));
+    }
+    Line(text, "  meanwhile", "what was applied last stays in force");
+  }
+}
+
+std::string RootTable(const control::v1::Status& status, absl::Time now) {
+  Table table({"ROOT", "SKI", "SUBJECT", "SERIAL", "NOT AFTER"});
+  for (const control::v1::Root& root : status.roots()) {
+    table.Add({Short(root.fingerprint()), Short(OrDash(root.subject_key_id())),
+               OrDash(root.subject()), Short(root.serial()), When(now, root.not_after())});
+  }
+  return table.Render();
+}
+
+std::string AuthorityTable(const control::v1::Status& status, absl::Time now) {
+  Table table(
+      {"AUTHORITY", "STATE", "SUBJECT", "ROOT", "NOT AFTER", "LEAVES", "LAST LEAF ENDS BY"});
+  for (const control::v1::Authority& authority : status.authorities()) {
+    table.Add({Short(authority.id()), authority.state(), OrDash(authority.subject()),
+               Short(authority.root_fingerprint()), When(now, authority.not_after()),
+               absl::StrCat(authority.unexpired_leaves()),
+               authority.has_last_leaf_expiry_reserved()
+                   ? Utc(ToTime(authority.last_leaf_expiry_reserved()))
+                   : "-"});
+  }
+  return table.Render();
+}
+
+std::string ServingText(const control::v1::Status& status, absl::Time now) {
+  if (!status.has_serving_certificate()) {
+    return "-";
+  }
+  const fleet::v1::Leaf& leaf = status.serving_certificate();
+  return absl::StrCat("serial ", Short(leaf.serial()), ", authority ", Short(leaf.authority_id()),
+                      ", root ", Short(status.serving_root_fingerprint()), ", expires ",
+                      When(now, leaf.not_after()));
+}
+
+// "2/3" of the consumers accepted a bundle of this very version and the leaf that is served.
+std::string ConsumerText(const control::v1::Workload& workload,
+                         const fleet::v1::BundleVersion& current) {
+  int done = 0;
+  for (const fleet::v1::Consumer& consumer : workload.consumers()) {
+    done += consumer.acknowledged_bundle().lineage() == current.lineage() &&
+                    consumer.acknowledged_bundle().sequence() == current.sequence() &&
+                    consumer.acknowledged_leaf_serial() == workload.leaf().serial()
+                ? 1
+                : 0;
+  }
+  return absl::StrCat(done, "/", workload.consumers_size());
+}
+
+std::string WhyText(const control::v1::Workload& workload) {
+  std::string why = workload.why();
+  if (!workload.last_error().empty()) {
+    absl::StrAppend(&why, why.empty() ? "" : "; ", "last error: ", workload.last_error());
+  }
+  return OrDash(why);
+}
+
+}  // namespace
+
+std::string RelativeTo(absl::Time now, absl::Time then) {
+  absl::Duration distance = then - now;
+  const bool past = distance < absl::ZeroDuration();
+  int64_t seconds = absl::ToInt64Seconds(absl::AbsDuration(distance));
+  struct Unit {
+    int64_t seconds;
+    const char* name;
+  };
+  constexpr std::array<Unit, 4> kUnits = {{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}}};
+  std::string text;
+  for (size_t i = 0; i < kUnits.size(); ++i) {
+    if (seconds < kUnits[i].seconds && i + 1 < kUnits.size()) {
+      continue;
+    }
+    absl::StrAppend(&text, seconds / kUnits[i].seconds, kUnits[i].name);
+    seconds %= kUnits[i].seconds;
+    if (i + 1 < kUnits.size() && seconds / kUnits[i + 1].seconds > 0) {
+      absl::StrAppend(&text, seconds / kUnits[i + 1].seconds, kUnits[i + 1].name);
+    }
+    break;
+  }
+  return past ? absl::StrCat(text, " ago") : absl::StrCat("in ", text);
+}
+
+std::string StatusText(const control::v1::Status& status) {
+  const absl::Time now = ToTime(status.time());
+  std::string text;
+  Line(text, "capstand", absl::StrCat(status.version(), ", listens on ", status.listen_address()));
+  Line(text, "time", Utc(now));
+  Line(text, "trust domain", status.trust_domain());
+  Line(text, "bundle",
+       absl::StrCat(VersionText(status.bundle_version()), ", roots: ", status.roots_size()));
+  Line(text, "issuer epoch", absl::StrCat(status.issuer_epoch()));
+  Line(text, "CRL number", absl::StrCat(status.crl_number()));
+  SourceLines(text, status.source(), now);
+  Line(text, "serves with", ServingText(status, now));
+  Line(text, "workloads",
+       absl::StrCat(status.population(), " hold an unexpired certificate, ",
+                    status.connected_agents(), " agents connected"));
+  return absl::StrCat(text, "\n", RootTable(status, now), "\n", AuthorityTable(status, now));
+}
+
+std::string FleetText(const control::v1::ListFleetResponse& fleet) {
+  if (fleet.workloads().empty()) {
+    return "No workload holds an unexpired certificate.\n";
+  }
+  Table table(
+      {"SPIFFE ID", "INSTANCE", "STATE", "BUNDLE", "AUTHORITY", "LEAF ENDS", "CONSUMERS", "WHY"});
+  std::map<std::string, int> counts;
+  for (const control::v1::Workload& workload : fleet.workloads()) {
+    ++counts[workload.state()];
+    table.Add(
+        {workload.spiffe_id(), OrDash(workload.instance()), OrDash(workload.state()),
+         workload.bundle().lineage().empty() ? "-" : absl::StrCat(workload.bundle().sequence()),
+         OrDash(Short(workload.leaf().authority_id())),
+         workload.leaf().has_not_after() ? Utc(ToTime(workload.leaf().not_after())) : "-",
+         ConsumerText(workload, fleet.bundle_version()), WhyText(workload)});
+  }
+  std::string text = table.Render();
+  absl::StrAppend(&text, "\n", fleet.workloads_size(), " workloads, bundle ",
+                  VersionText(fleet.bundle_version()), ":");
+  const char* separator = " ";
+  for (const auto& [state, count] : counts) {
+    absl::StrAppend(&text, separator, count, " ", Printable(OrDash(state)));
+    separator = ", ";
+  }
+  return text + "\n";
+}
+
+std::string ReloadText(const control::v1::ReloadResponse& reload) {
+  std::string text = reload.changed() ? "Reloaded.\n" : "Nothing changed.\n";
+  for (const std::string& step : reload.steps()) {
+    absl::StrAppend(&text, "  ", Printable(step), "\n");
+  }
+  for (const std::string& warning : reload.warnings()) {
+    absl::StrAppend(&text, "warning: ", Printable(warning), "\n");
+  }
+  return text;
+}
+
+}  // namespace capstan::cli

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/built_in_ca.h"
+
+#include "base/status.h"
+#include "x509/sign.h"
+
+namespace capstan::server {
+
+absl::StatusOr<trust::CaSet> MakeBuiltInCa(const spiffe::TrustDomain& trust_domain,
+                                           x509::KeyType key_type, absl::Duration ttl,
+                                           Random& random, absl::Time now) {
+  CAPSTAN_ASSIGN_OR_RETURN(x509::PrivateKey key, x509::PrivateKey::Generate(key_type));
+  CAPSTAN_ASSIGN_OR_RETURN(std::shared_ptr<x509::Signer> signer, x509::NewSigner(key));
+  x509::CertificateTemplate root;
+  root.serial = x509::NewSerial(random.Bytes(16));
+  root.subject.attributes = {{"O", trust_domain.name()}};
+  // Back-dated like leaves: a peer whose clock is a little behind trusts it from the first second.
+  root.not_before = now - absl::Minutes(2);
+  root.not_after = now + ttl;
+  root.extensions.basic_constraints = x509::Extensions::BasicConstraints{.ca = true};
+  root.extensions.key_usage = x509::Extensions::Usage{x509::kKeyCertSign | x509::kCrlSign, true};
+  root.extensions.subject_key_id = true;
+  CAPSTAN_ASSIGN_OR_RETURN(x509::Certificate certificate, x509::SelfSign(root, *signer));
+  trust::Authority authority{trust::AuthorityId::Of(certificate), certificate, {}, certificate};
+  return trust::CaSet{
+      "built-in", std::move(authority), std::move(key), trust::Bundle::Of({certificate}), {}, {}};
+}
+
+}  // namespace capstan::server

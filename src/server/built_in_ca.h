@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/random.h"
+#include "spiffe/spiffe_id.h"
+#include "trust/ca_set.h"
+#include "x509/key.h"
+
+namespace capstan::server {
+
+// A CA out of nothing, for a first start without one: a root that signs leaves itself, as istiod's
+// self-signed CA does (O=<trust domain>), and besides may sign CRLs.
+absl::StatusOr<trust::CaSet> MakeBuiltInCa(const spiffe::TrustDomain& trust_domain,
+                                           x509::KeyType key_type, absl::Duration ttl,
+                                           Random& random, absl::Time now);
+
+}  // namespace capstan::server

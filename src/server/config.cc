@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/config.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "server/host.h"
+
+namespace capstan::server {
+namespace {
+
+void AddAddress(Settings& settings, std::string name, std::string help, std::string* target) {
+  settings.Custom(
+      std::move(name), std::move(help), "HOST:PORT",
+      [target](std::string_view text) -> absl::Status {
+        if (!text.empty()) CAPSTAN_RETURN_IF_ERROR(PortOf(text).status());
+        *target = std::string(text);
+        return absl::OkStatus();
+      },
+      [target] { return *target; });
+}
+
+void AddState(Settings& settings, Config& config) {
+  settings.Text("state-dir", "folder of the state: database, seal key, operator's socket",
+                &config.state_dir);
+  settings.Text("seal-key",
+                "file with the key that CA keys are sealed under; STATE_DIR/seal.key unless set",
+                &config.seal_key);
+}
+
+void AddCa(Settings& settings, Config& config) {
+  settings.Text(
+      "cacerts",
+      "plug-in CA directory to follow (Istio's layout or tls.crt, tls.key, ca.crt); none: "
+      "a built-in self-signed CA",
+      &config.cacerts);
+  settings.Bool("wait-for-cacerts",
+                "at a first start, wait for a usable CA directory instead of giving up",
+                &config.wait_for_cacerts);
+  settings.Duration("rescan-interval", "how often the CA directory is looked at without any event",
+                    &config.rescan_interval, absl::Milliseconds(100));
+  settings.Custom(
+      "trust-domain", "the trust domain of every identity signed for", "NAME",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_RETURN_IF_ERROR(spiffe::TrustDomain::Parse(text).status());
+        config.trust_domain = std::string(text);
+        return absl::OkStatus();
+      },
+      [&config] { return config.trust_domain; });
+  settings.Duration("default-ttl", "life of a leaf whose request names none", &config.default_ttl,
+                    absl::Seconds(1));
+  settings.Duration("max-ttl", "longest life of a leaf", &config.max_ttl, absl::Seconds(1));
+  settings.Duration("serving-ttl", "life of the control plane's own certificate",
+                    &config.serving_ttl, absl::Seconds(2));
+  settings.Duration("built-in-ca-ttl", "life of the built-in CA", &config.built_in_ca_ttl,
+                    absl::Minutes(1));
+  settings.Custom(
+      "built-in-ca-key-type",
+      "key of the built-in CA: rsa-2048, rsa-3072, rsa-4096, ecdsa-p256 or ecdsa-p384", "TYPE",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.built_in_ca_key_type, x509::ParseKeyType(text));
+        return absl::OkStatus();
+      },
+      [&config] { return std::string(x509::KeyTypeName(config.built_in_ca_key_type)); });
+}
+
+void AddNetwork(Settings& settings, Config& config) {
+  AddAddress(settings, "listen", "where agents and workloads are served (gRPC, TLS)",
+             &config.listen);
+  AddAddress(settings, "advertise", "where agents are told to find it; --listen unless set",
+             &config.advertise);
+  settings.List("serving-names",
+                "more DNS names and IP addresses for the control plane's own certificate",
+                &config.serving_names);
+  AddAddress(settings, "http", "where /metrics, /healthz and /readyz are served; \"\": nowhere",
+             &config.http);
+  settings.Text("socket", "the operator's Unix socket; STATE_DIR/capstand.sock unless set",
+                &config.socket);
+  settings.Integer("max-workloads", "bound on the population that is kept", &config.max_workloads,
+                   1, 10'000'000);
+  settings.Integer("max-agents", "bound on trust streams at once", &config.max_agents, 1,
+                   1'000'000);
+}
+
+void AddLog(Settings& settings, Config& config) {
+  settings.Custom(
+      "log-format", "text or json", "FORMAT",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.log_format, log::ParseFormat(text));
+        return absl::OkStatus();
+      },
+      [&config] { return config.log_format == log::Format::kJson ? "json" : "text"; });
+  settings.Custom(
+      "log-level", "debug, info, warn or error", "LEVEL",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.log_level, log::ParseLevel(text));
+        return absl::OkStatus();
+      },
+      [&config] {
+        static constexpr const char* kNames[] = {"debug", "info", "warn", "error"};
+        return kNames[static_cast<int>(config.log_level)];
+      });
+}
+
+// What the values say together, and what follows from them.
+absl::Status Complete(const Settings& settings, Config& config) {
+  if (config.state_dir.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(settings.Origin("state-dir"), ": state-dir is empty"));
+  }
+  if (config.listen.empty()) {
+    return absl::InvalidArgumentError(absl::StrCat(settings.Origin("listen"), ": listen is empty"));
+  }
+  if (config.default_ttl > config.max_ttl) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        settings.IsSet("default-ttl") ? settings.Origin("default-ttl") : settings.Origin("max-ttl"),
+        ": default-ttl (", absl::FormatDuration(config.default_ttl), ") is longer than max-ttl (",
+        absl::FormatDuration(config.max_ttl), ")"));
+  }
+  if (config.wait_for_cacerts && config.cacerts.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(settings.Origin("wait-for-cacerts"),
+                     ": wait-for-cacerts waits for nothing without cacerts"));
+  }
+  if (config.socket.empty()) config.socket = absl::StrCat(config.state_dir, "/capstand.sock");
+  if (config.seal_key.empty()) config.seal_key = absl::StrCat(config.state_dir, "/seal.key");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
+                                        const Settings::Environment& environment) {
+  LoadedConfig loaded;
+  Settings settings("capstand",
+                    "Capstan's control plane: signs workload certificates, distributes trust, and "
+                    "replaces its CA without anybody noticing.");
+  AddState(settings, loaded.config);
+  AddCa(settings, loaded.config);
+  AddNetwork(settings, loaded.config);
+  AddLog(settings, loaded.config);
+  CAPSTAN_ASSIGN_OR_RETURN(loaded.todo, settings.Load(argc, argv, environment));
+  loaded.output = settings.output();
+  if (loaded.todo == Settings::Todo::kExit) return loaded;
+  CAPSTAN_RETURN_IF_ERROR(Complete(settings, loaded.config));
+  if (loaded.todo == Settings::Todo::kPrintConfig) loaded.output = settings.ToYaml();
+  return loaded;
+}
+
+}  // namespace capstan::server

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/config.h"
+#include "base/log.h"
+#include "spiffe/spiffe_id.h"
+#include "x509/key.h"
+
+namespace capstan::server {
+
+// capstand's configuration, checked.
+struct Config {
+  std::string state_dir = "/var/lib/capstand";
+  std::string cacerts;  // "": the built-in CA
+  bool wait_for_cacerts = false;
+  absl::Duration rescan_interval = absl::Seconds(5);
+  std::string listen = "0.0.0.0:15012";
+  std::string advertise;  // "": derived from `listen`
+  std::vector<std::string> serving_names;
+  std::string http = "127.0.0.1:15014";
+  std::string socket;    // "": STATE_DIR/capstand.sock
+  std::string seal_key;  // "": STATE_DIR/seal.key
+  std::string trust_domain = "cluster.local";
+  absl::Duration default_ttl = absl::Hours(24);
+  absl::Duration max_ttl = absl::Hours(2160);
+  absl::Duration serving_ttl = absl::Hours(24);
+  absl::Duration built_in_ca_ttl = absl::Hours(87600);
+  x509::KeyType built_in_ca_key_type = x509::KeyType::kEcdsaP256;
+  int64_t max_workloads = 200'000;
+  int64_t max_agents = 20'000;
+  log::Format log_format = log::Format::kText;
+  log::Level log_level = log::Level::kInfo;
+};
+
+struct LoadedConfig {
+  Settings::Todo todo = Settings::Todo::kRun;
+  Config config;
+  std::string output;  // to print, where `todo` is not kRun
+};
+
+absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
+                                        const Settings::Environment& environment);
+
+}  // namespace capstan::server

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/strings.h"
+#include "server/host.h"
+#include "server/serving.h"
+
+namespace capstan::server {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+absl::StatusOr<LoadedConfig> Load(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "capstand");
+  return LoadConfig(static_cast<int>(arguments.size()), arguments.data(),
+                    [](const std::string&) { return std::nullopt; });
+}
+
+std::string Refusal(std::vector<const char*> arguments) {
+  absl::StatusOr<LoadedConfig> loaded = Load(std::move(arguments));
+  EXPECT_EQ(loaded.status().code(), absl::StatusCode::kInvalidArgument);
+  return std::string(loaded.status().message());
+}
+
+TEST(ConfigTest, DefaultsAndWhatFollowsFromThem) {
+  Config config = Load({"--state-dir", "/x"})->config;
+  EXPECT_EQ(config.socket, "/x/capstand.sock");
+  EXPECT_EQ(config.seal_key, "/x/seal.key");
+  EXPECT_EQ(config.listen, "0.0.0.0:15012");
+  EXPECT_EQ(config.trust_domain, "cluster.local");
+  EXPECT_EQ(config.max_ttl, absl::Hours(2160));
+}
+
+TEST(ConfigTest, ValuesAreChecked) {
+  EXPECT_THAT(Refusal({"--listen", "here"}), HasSubstr("--listen: \"here\" is not HOST:PORT"));
+  EXPECT_THAT(Refusal({"--http", "127.0.0.1:70000"}), HasSubstr("--http"));
+  EXPECT_THAT(Refusal({"--trust-domain", "Cluster.Local"}), HasSubstr("--trust-domain"));
+  EXPECT_THAT(Refusal({"--default-ttl", "2161h"}),
+              HasSubstr("--default-ttl: default-ttl (2161h) is longer"));
+  EXPECT_THAT(Refusal({"--max-ttl", "1h"}), HasSubstr("--max-ttl"));
+  EXPECT_THAT(Refusal({"--built-in-ca-key-type", "ed25519"}), HasSubstr("--built-in-ca-key-type"));
+  EXPECT_THAT(Refusal({"--wait-for-cacerts"}), HasSubstr("without cacerts"));
+  EXPECT_THAT(Refusal({"--cacert", "/x"}), HasSubstr("did you mean --cacerts?"));
+  EXPECT_THAT(Refusal({"--log-level", "loud"}), HasSubstr("--log-level"));
+}
+
+TEST(ConfigTest, PrintsWhatIsInForce) {
+  LoadedConfig loaded = *Load({"--print-config", "--state-dir", "/x", "--log-format", "json"});
+  EXPECT_EQ(loaded.todo, Settings::Todo::kPrintConfig);
+  EXPECT_THAT(loaded.output, HasSubstr("socket: /x/capstand.sock"));
+  EXPECT_THAT(loaded.output, HasSubstr("log-format: json  # --log-format"));
+}
+
+TEST(HostTest, SplitsHostAndPort) {
+  EXPECT_EQ(HostOf("ca.example:15012"), "ca.example");
+  EXPECT_EQ(HostOf("[::1]:15012"), "::1");
+  EXPECT_EQ(HostOf("::1"), "::1");
+  EXPECT_EQ(*PortOf("[::1]:15012"), 15012);
+  for (const char* bad : {"ca.example", "::1", "host:", "host:x", "host:-1", "host:65536", ""}) {
+    EXPECT_FALSE(PortOf(bad).ok()) << bad;
+  }
+}
+
+TEST(ServingNamesTest, HoldTheHostsClientsUse) {
+  spiffe::TrustDomain domain = *spiffe::TrustDomain::Parse("td");
+  ServingNames names =
+      NamesFor(domain, "0.0.0.0:15012", "10.1.2.3:15012", {"more.example", "localhost"});
+  EXPECT_EQ(names.id.ToString(), "spiffe://td/capstan/control-plane");
+  EXPECT_THAT(names.dns, ElementsAre("istiod.istio-system.svc", "localhost", "more.example"));
+  EXPECT_THAT(names.ips, ElementsAre("127.0.0.1", "::1", "10.1.2.3"));
+}
+
+}  // namespace
+}  // namespace capstan::server

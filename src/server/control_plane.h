@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "base/clock.h"
+#include "base/executor.h"
+#include "base/random.h"
+#include "fleet/fleet.h"
+#include "keystore/sealed_keys.h"
+#include "rpc/control_plane.h"
+#include "server/population_writer.h"
+#include "server/server_metrics.h"
+#include "server/subscribers.h"
+#include "server/trust_keeper.h"
+#include "store/store.h"
+
+namespace capstan::server {
+
+struct ControlPlaneOptions {
+  spiffe::TrustDomain trust_domain;
+  TrustKeeperOptions keeper;
+  std::string listen_address;     // for the status
+  std::string advertise_address;  // what agents are told: "HOST:PORT"
+  std::string cacerts;            // the followed directory; "": built-in
+  fleet::Limits fleet_limits;
+};
+
+// What the gRPC services need (rpc/control_plane.h), on top of the trust keeper, the fleet and the
+// store.
+class ControlPlane final : public rpc::ControlPlane {
+ public:
+  // All that is passed by reference outlives it. `background` runs its timers and has stopped
+  // before it is destroyed. `reload` is what the operator's Reload does.
+  ControlPlane(ControlPlaneOptions options, store::Store& store, keystore::SealedKeys keys,
+               Clock& clock, Random& random, Executor& background, Metrics& metrics);
+  ~ControlPlane() override;
+
+  // Reads the state, resumes what a crash interrupted, and starts the timers. has_ca() says whether
+  // there is an authority already.
+  absl::Status Start();
+  bool has_ca() const { return keeper_.signing() != nullptr; }
+
+  // A CA from a source, verified or not: remembered for the status either way.
+  absl::StatusOr<Outcome> Offer(const trust::CaSet& set, const std::string& source);
+  void SourceFailed(const absl::Status& why);
+  // A source that is halfway through being replaced: said once, and not as an error of the program.
+  void SourceIncomplete(const absl::Status& why);
+  void SourceFine();
+  trust::ParseOptions parse_options() const;
+  // What Reload() calls; set before the first call can come.
+  void set_reload(std::function<absl::StatusOr<Outcome>()> reload) { reload_ = std::move(reload); }
+  // What agents are told, once the port is known.
+  void set_addresses(std::string listen, std::string advertise);
+
+  // Writes down what is still in memory.
+  absl::Status Flush() { return population_.Flush(); }
+
+  std::shared_ptr<const trust::TrustState> trust() const override { return keeper_.trust(); }
+  std::shared_ptr<const rpc::ServingCertificate> serving() const override { return serving_.Get(); }
+  absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& shown) override;
+  absl::StatusOr<rpc::IssueResponse> Issue(const authn::Caller& caller,
+                                           const rpc::IssueRequest& request) override;
+  absl::StatusOr<int64_t> Connected(const authn::Caller& caller,
+                                    const fleet::v1::Hello& hello) override;
+  absl::Status Reported(const authn::Caller& caller, const std::string& instance,
+                        int64_t generation, const fleet::v1::Report& report) override;
+  void Disconnected(const authn::Caller& caller, const std::string& instance,
+                    int64_t generation) override;
+  std::shared_ptr<const fleet::v1::TrustUpdate> update() const override { return update_.Get(); }
+  std::shared_ptr<void> Subscribe(std::function<void()> changed) override;
+  control::v1::Status GetStatus() override;
+  control::v1::ListFleetResponse ListFleet() override;
+  absl::StatusOr<control::v1::ReloadResponse> Reload() override;
+  absl::StatusOr<control::v1::CreateTokenResponse> CreateToken(
+      const control::v1::CreateTokenRequest& request) override;
+
+ private:
+  struct Signed {
+    issuance::Issued issued;
+    std::vector<std::string> chain;
+  };
+  absl::StatusOr<Signed> SignFor(const authn::Caller& caller, const rpc::IssueRequest& request,
+                                 const x509::Csr& csr, absl::Time now);
+  absl::StatusOr<rpc::IssueResponse> IssueForToken(const authn::Caller& caller,
+                                                   const rpc::IssueRequest& request,
+                                                   const x509::Csr& csr, absl::Time now);
+  store::PopulationRecord RecordFor(const authn::Caller& caller, const rpc::IssueRequest& request,
+                                    const issuance::Issued& issued, absl::Time now) const;
+  absl::Status RememberIssued(const store::PopulationRecord& record);
+  void RestorePopulation(const std::vector<store::PopulationRecord>& records);
+  bool NoteSource(const absl::Status& why);
+  void Changed();
+  void Housekeep();
+  void UpdateMetrics();
+
+  ControlPlaneOptions options_;
+  store::Store& store_;
+  Clock& clock_;
+  Random& random_;
+  Executor& background_;
+  ServerMetrics metrics_;
+  Subscribers subscribers_;
+  PopulationWriter population_;
+  std::function<absl::StatusOr<Outcome>()> reload_;
+
+  Published<rpc::ServingCertificate> serving_;
+  Published<fleet::v1::TrustUpdate> update_;
+
+  mutable absl::Mutex mutex_;
+  fleet::Fleet fleet_ ABSL_GUARDED_BY(mutex_);
+  std::string listen_address_ ABSL_GUARDED_BY(mutex_);
+  std::string advertise_address_ ABSL_GUARDED_BY(mutex_);
+  std::string source_error_ ABSL_GUARDED_BY(mutex_);
+  absl::Time source_error_since_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  std::string maintenance_error_ ABSL_GUARDED_BY(mutex_);
+
+  Timer housekeeping_;  // background_ only
+  TrustKeeper keeper_;  // last: it calls Changed()
+};
+
+}  // namespace capstan::server

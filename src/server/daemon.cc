@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/daemon.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/event_loop.h"
+#include "base/http_server.h"
+#include "base/log.h"
+#include "base/metrics.h"
+#include "base/random.h"
+#include "base/status.h"
+#include "base/version.h"
+#include "keystore/sealed_keys.h"
+#include "rpc/server.h"
+#include "server/built_in_ca.h"
+#include "server/ca_directory.h"
+#include "server/control_plane.h"
+#include "server/directory_watcher.h"
+#include "server/host.h"
+#include "server/story.h"
+#include "store/sqlite_store.h"
+
+namespace capstan::server {
+namespace {
+
+absl::StatusOr<keystore::SealedKeys> OpenKeys(const Config& config, store::Store& store,
+                                              Random& random) {
+  CAPSTAN_ASSIGN_OR_RETURN(store::State state, store.Load());
+  const bool sealed =
+      std::any_of(state.authorities.begin(), state.authorities.end(),
+                  [](const store::AuthorityRecord& a) { return !a.sealed_key.empty(); });
+  using keystore::SealedKeys;
+  return SealedKeys::Open(config.seal_key,
+                          sealed ? SealedKeys::IfMissing::kFail : SealedKeys::IfMissing::kCreate,
+                          random);
+}
+
+ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& trust_domain) {
+  const std::string& advertise = config.advertise.empty() ? config.listen : config.advertise;
+  issuance::Policy policy;
+  policy.default_ttl = config.default_ttl;
+  policy.max_ttl = config.max_ttl;
+  fleet::Limits limits;
+  limits.workloads = static_cast<size_t>(config.max_workloads);
+  return ControlPlaneOptions{
+      trust_domain,
+      TrustKeeperOptions{policy,
+                         NamesFor(trust_domain, config.listen, advertise, config.serving_names),
+                         config.serving_ttl},
+      config.listen,
+      advertise,
+      config.cacerts,
+      limits};
+}
+
+// One look at the CA directory, from reading to the keeper; the source's state is remembered on the
+// way.
+absl::StatusOr<Outcome> OfferFiles(ControlPlane& plane, const absl::StatusOr<trust::CaFiles>& files,
+                                   absl::Time now) {
+  if (!files.ok()) {
+    plane.SourceFailed(files.status());
+    return files.status();
+  }
+  absl::StatusOr<trust::CaSet> set = trust::ParseCaSet(*files, now, plane.parse_options());
+  if (absl::IsNotFound(set.status()) || absl::IsFailedPrecondition(set.status())) {
+    plane.SourceIncomplete(set.status());
+    return set.status();
+  }
+  if (!set.ok()) {
+    plane.SourceFailed(set.status());
+    return set.status();
+  }
+  return plane.Offer(*set, "directory");
+}
+
+// The signals that stop the program or make it reload, as a file to wait on.
+class Signals {
+ public:
+  Signals() {
+    sigset_t set;
+    sigemptyset(&set);
+    for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, signal);
+    fd_ = signalfd(-1, &set, SFD_CLOEXEC);
+  }
+  ~Signals() { close(fd_); }
+  // The next one, or 0 after `timeout`.
+  int Wait(absl::Duration timeout) {
+    pollfd fd = {fd_, POLLIN, 0};
+    const int milliseconds = timeout == absl::InfiniteDuration()
+                                 ? -1
+                                 : static_cast<int>(absl::ToInt64Milliseconds(timeout));
+    signalfd_siginfo info;
+    if (poll(&fd, 1, milliseconds) <= 0 || read(fd_, &info, sizeof(info)) != sizeof(info)) return 0;
+    return static_cast<int>(info.ssi_signo);
+  }
+
+ private:
+  int fd_;
+};
+
+class Daemon {
+ public:
+  explicit Daemon(const Config& config) : config_(config) {}
+  absl::Status Run();
+
+ private:
+  absl::Status Prepare();
+  absl::Status FirstCa();
+  absl::Status StartHttp();
+  // False: a signal came instead.
+  absl::StatusOr<bool> WaitForCa();
+  absl::Status StartServer();
+  void WaitForTheEnd();
+  void Shutdown();
+  void Reload();
+
+  const Config& config_;
+  Clock& clock_ = RealClock();
+  Random& random_ = SystemRandom();
+  Signals signals_;
+  Metrics metrics_;
+  // In the order in which they are torn down, last first.
+  std::unique_ptr<store::SqliteStore> store_;
+  std::unique_ptr<EventLoop> background_;
+  std::unique_ptr<ControlPlane> plane_;
+  std::unique_ptr<DirectoryWatcher> watcher_;
+  std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<HttpServer> http_;
+  std::atomic<bool> serving_ = false;
+};
+
+absl::Status Daemon::Prepare() {
+  CAPSTAN_ASSIGN_OR_RETURN(spiffe::TrustDomain trust_domain,
+                           spiffe::TrustDomain::Parse(config_.trust_domain));
+  CAPSTAN_ASSIGN_OR_RETURN(store_, store::SqliteStore::Open(config_.state_dir, random_));
+  CAPSTAN_ASSIGN_OR_RETURN(keystore::SealedKeys keys, OpenKeys(config_, *store_, random_));
+  log::Info("capstand starts",
+            {{"version", kVersion},
+             {"trust_domain", config_.trust_domain},
+             {"state_dir", config_.state_dir},
+             {"cacerts", config_.cacerts.empty() ? "built-in" : config_.cacerts}});
+  background_ = std::make_unique<EventLoop>(clock_);
+  plane_ = std::make_unique<ControlPlane>(OptionsOf(config_, trust_domain), *store_,
+                                          std::move(keys), clock_, random_, *background_, metrics_);
+  CAPSTAN_RETURN_IF_ERROR(plane_->Start());
+  if (plane_->has_ca()) {
+    log::Info("the CA is the state's, whatever the CA directory holds by now");
+    return absl::OkStatus();
+  }
+  return FirstCa();
+}
+
+// A state without a CA: the directory's, or one out of nothing where none is configured. Never one
+// out of nothing because the directory is wrong.
+absl::Status Daemon::FirstCa() {
+  if (config_.cacerts.empty()) {
+    CAPSTAN_ASSIGN_OR_RETURN(spiffe::TrustDomain trust_domain,
+                             spiffe::TrustDomain::Parse(config_.trust_domain));
+    CAPSTAN_ASSIGN_OR_RETURN(trust::CaSet set,
+                             MakeBuiltInCa(trust_domain, config_.built_in_ca_key_type,
+                                           config_.built_in_ca_ttl, random_, clock_.Now()));
+    story::BuiltInCa(set.authority);
+    return plane_->Offer(set, "built-in").status();
+  }
+  log::Info("Use local CA certificate", {{"cacerts", config_.cacerts}});
+  absl::StatusOr<Outcome> outcome =
+      OfferFiles(*plane_, ReadCaDirectory(config_.cacerts), clock_.Now());
+  if (outcome.ok() || config_.wait_for_cacerts) return absl::OkStatus();
+  return Annotate(
+      outcome.status(),
+      absl::StrCat("the CA directory ", config_.cacerts,
+                   " cannot be used and there is no earlier CA (mend it, or start with "
+                   "--wait-for-cacerts; without --cacerts a self-signed CA would be made)"));
+}
+
+absl::Status Daemon::StartHttp() {
+  if (config_.http.empty()) return absl::OkStatus();
+  std::map<std::string, HttpServer::Handler> handlers;
+  handlers["/metrics"] = [this] {
+    return HttpResponse{200, "text/plain; version=0.0.4; charset=utf-8", metrics_.Text()};
+  };
+  handlers["/healthz"] = [] { return HttpResponse{200, "text/plain; charset=utf-8", "ok\n"}; };
+  handlers["/readyz"] = [this] {
+    if (serving_.load()) return HttpResponse{200, "text/plain; charset=utf-8", "ok\n"};
+    return HttpResponse{503, "text/plain; charset=utf-8",
+                        plane_->has_ca() ? "starting or stopping\n" : "there is no CA yet\n"};
+  };
+  CAPSTAN_ASSIGN_OR_RETURN(http_, HttpServer::Start(config_.http, std::move(handlers)));
+  log::Info("HTTP listens", {{"port", http_->port()}});
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> Daemon::WaitForCa() {
+  while (!plane_->has_ca()) {
+    int signal = signals_.Wait(absl::Milliseconds(100));
+    if (signal == SIGTERM || signal == SIGINT) return false;
+    if (signal == SIGHUP) Reload();
+  }
+  return true;
+}
+
+absl::Status Daemon::StartServer() {
+  rpc::ServerOptions options;
+  options.listen = config_.listen;
+  options.operator_socket = config_.socket;
+  options.max_trust_streams = static_cast<size_t>(config_.max_agents);
+  CAPSTAN_ASSIGN_OR_RETURN(server_, rpc::Server::Start(options, *plane_, clock_));
+  // Port 0 asked for a free one: say which it became.
+  const std::string host = HostOf(config_.listen);
+  const std::string shown = absl::StrContains(host, ':') ? absl::StrCat("[", host, "]") : host;
+  const std::string listen = absl::StrCat(shown, ":", server_->port());
+  const bool any = host == "0.0.0.0" || host == "::";
+  plane_->set_addresses(listen, !config_.advertise.empty() ? config_.advertise
+                                : any ? absl::StrCat("localhost:", server_->port())
+                                      : listen);
+  serving_ = true;
+  log::Info("Capstand CA has started", {{"listen", listen}, {"socket", config_.socket}});
+  return absl::OkStatus();
+}
+
+void Daemon::Reload() {
+  if (watcher_ == nullptr) {
+    log::Info("SIGHUP: no CA directory is followed, there is nothing to reload");
+    return;
+  }
+  absl::StatusOr<Outcome> outcome = watcher_->ReloadNow();
+  if (!outcome.ok()) {
+    log::Warn("SIGHUP: nothing was taken over", {{"why", outcome.status().message()}});
+  } else if (!outcome->changed) {
+    log::Info("SIGHUP: the CA directory holds what is in force already");
+  }
+}
+
+void Daemon::WaitForTheEnd() {
+  while (true) {
+    int signal = signals_.Wait(absl::InfiniteDuration());
+    if (signal == SIGHUP) Reload();
+    if (signal == SIGTERM || signal == SIGINT) {
+      log::Info("capstand stops", {{"signal", signal == SIGTERM ? "SIGTERM" : "SIGINT"}});
+      return;
+    }
+  }
+}
+
+void Daemon::Shutdown() {
+  serving_ = false;
+  if (server_ != nullptr) server_->Shutdown();
+  watcher_.reset();
+  http_.reset();
+  if (background_ != nullptr) background_->Stop();
+  server_.reset();
+  if (plane_ == nullptr) return;
+  if (absl::Status flushed = plane_->Flush(); !flushed.ok()) {
+    log::Error("the population could not be written down; reserved expiries cover it",
+               {{"why", flushed.message()}});
+  }
+}
+
+absl::Status Daemon::Run() {
+  absl::Status status = [&]() -> absl::Status {
+    CAPSTAN_RETURN_IF_ERROR(Prepare());
+    CAPSTAN_RETURN_IF_ERROR(StartHttp());
+    if (!config_.cacerts.empty()) {
+      Settler::Options settle;
+      settle.rescan = config_.rescan_interval;
+      watcher_ = std::make_unique<DirectoryWatcher>(
+          config_.cacerts, settle, clock_, [this](const absl::StatusOr<trust::CaFiles>& files) {
+            return OfferFiles(*plane_, files, clock_.Now());
+          });
+      plane_->set_reload([this] { return watcher_->ReloadNow(); });
+    }
+    CAPSTAN_ASSIGN_OR_RETURN(bool go_on, WaitForCa());
+    if (!go_on) return absl::OkStatus();
+    CAPSTAN_RETURN_IF_ERROR(StartServer());
+    WaitForTheEnd();
+    return absl::OkStatus();
+  }();
+  Shutdown();
+  return status;
+}
+
+}  // namespace
+
+absl::Status RunDaemon(const Config& config) {
+  return Daemon(config).Run();
+}
+
+}  // namespace capstan::server
