@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an Envoy's admin interface answers, or a saved dump: all parsers are total; the normal form of a
-// dump reads back as the same secrets and is its own normal form.
+// What an Envoy's admin interface answers, or a saved dump: all parsers are total; the normal form
+// of a dump reads back as the same secrets and is its own normal form.
 #include <cstdint>
 #include <cstdlib>
 #include <string_view>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `capstan inspect` over any bytes: it always answers, its JSON parses, and what it shows without --short
-// holds nothing that a terminal would obey.
+// `capstan inspect` over any bytes: it always answers, its JSON parses, and what it shows without
+// --short holds nothing that a terminal would obey.
 #include <cstdint>
 #include <cstdlib>
 #include <nlohmann/json.hpp>

@@ -29,6 +29,7 @@ struct Command {
   std::string path;  // "capstan pki key"
   std::string name;  // "key"
   std::string help;
+  std::vector<std::string> aliases;  // paths too: "capstan pc"
   std::vector<Flag> flags;
   std::vector<std::string> values;  // of its positional argument
   std::vector<Command> commands;
@@ -58,6 +59,9 @@ Command ToCommand(CLI::App& app, const std::string& parent) {
   command.name = app.get_name();
   command.path = parent.empty() ? command.name : absl::StrCat(parent, " ", command.name);
   command.help = app.get_description();
+  for (const std::string& alias : app.get_aliases()) {
+    command.aliases.push_back(absl::StrCat(parent, " ", alias));
+  }
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_positional()) {
       command.values = FixedValues(*option);
@@ -107,6 +111,19 @@ std::string Paths(const Command& root) {
   return absl::StrJoin(paths, " | ");
 }
 
+// A case arm for every alias: `before` the pattern, `between` it and the path it stands for,
+// `after` that.
+std::string AliasArms(const Command& root, std::string_view before, std::string_view between,
+                      std::string_view after) {
+  std::string arms;
+  ForEach(root, [&](const Command& command) {
+    for (const std::string& alias : command.aliases) {
+      absl::StrAppend(&arms, before, Quote(alias), between, Quote(command.path), after);
+    }
+  });
+  return arms;
+}
+
 // "PATH --flag" of every name of a flag, as alternatives of a case.
 std::string FlagPatterns(const Command& command, const Flag& flag) {
   std::vector<std::string> patterns;
@@ -122,7 +139,7 @@ _capstan() {
   local at=capstan commands='' flags='' values='' i
   for ((i = 1; i < COMP_CWORD; i++)); do
     case "$at ${COMP_WORDS[i]}" in
-      )";
+)";
 constexpr char kBashAfterPaths[] = R"() at="$at ${COMP_WORDS[i]}" ;;
     esac
   done
@@ -150,7 +167,7 @@ _capstan() {
   local -a commands flags values
   for word in "${(@)words[2,CURRENT-1]}"; do
     case "$at $word" in
-      ()";
+)";
 constexpr char kZshAfterPaths[] = R"() at="$at $word" ;;
     esac
   done
@@ -178,7 +195,7 @@ function __capstan_at
   set -l at capstan
   for word in (commandline -opc)[2..-1]
     switch "$at $word"
-      case )";
+)";
 constexpr char kFishAfterPaths[] = R"(
         set at "$at $word"
     end
@@ -232,8 +249,8 @@ std::string BashCompletion(CLI::App& app) {
                     ") commands=", Quote(absl::StrJoin(next, " ")),
                     " flags=", Quote(absl::StrJoin(Names(command.flags), " ")), " ;;\n");
   });
-  return absl::StrCat(kBashHead, Paths(root), kBashAfterPaths, values, kBashAfterValues, commands,
-                      kBashTail);
+  return absl::StrCat(kBashHead, AliasArms(root, "      ", ") at=", " ;;\n"), "      ", Paths(root),
+                      kBashAfterPaths, values, kBashAfterValues, commands, kBashTail);
 }
 
 std::string ZshCompletion(CLI::App& app) {
@@ -258,8 +275,8 @@ std::string ZshCompletion(CLI::App& app) {
                     absl::StrJoin(described, " "), ")\n      flags=(", absl::StrJoin(flags, " "),
                     ")\n      values=(", absl::StrJoin(command.values, " "), ") ;;\n");
   });
-  return absl::StrCat(kZshHead, Paths(root), kZshAfterPaths, values, kZshAfterValues, commands,
-                      kZshTail);
+  return absl::StrCat(kZshHead, AliasArms(root, "      (", ") at=", " ;;\n"), "      (",
+                      Paths(root), kZshAfterPaths, values, kZshAfterValues, commands, kZshTail);
 }
 
 std::string FishCompletion(CLI::App& app) {
@@ -277,8 +294,9 @@ std::string FishCompletion(CLI::App& app) {
     }
     for (const Flag& flag : command.flags) lines += FishFlag(command, flag);
   });
-  return absl::StrCat(kFishHead, absl::StrReplaceAll(Paths(root), {{" | ", " "}}), kFishAfterPaths,
-                      lines);
+  return absl::StrCat(kFishHead, AliasArms(root, "      case ", "\n        set at ", "\n"),
+                      "      case ", absl::StrReplaceAll(Paths(root), {{" | ", " "}}),
+                      kFishAfterPaths, lines);
 }
 
 void AddCompletionCommand(CLI::App& app) {

@@ -30,6 +30,7 @@ class CompletionTest : public ::testing::Test {
  protected:
   CompletionTest() : app_("It's a tool.", "capstan") {
     AddPkiCommands(app_);
+    app_.get_subcommand("pki")->alias("p");
     AddCompletionCommand(app_);
     path_ =
         std::filesystem::temp_directory_path() / absl::StrCat("completion-", SystemRandom().Uuid());
@@ -81,6 +82,12 @@ TEST_F(CompletionTest, BashOffersFlagsOfTheCommandTyped) {
                                    "--config", "--crl-sign"));
 }
 
+TEST_F(CompletionTest, BashKnowsAliases) {
+  if (!Has("bash")) GTEST_SKIP() << "bash is not installed";
+  EXPECT_THAT(Offered("p ke"), ElementsAre("key"));
+  EXPECT_THAT(Offered("p key --type rsa-2"), ElementsAre("rsa-2048"));
+}
+
 TEST_F(CompletionTest, BashOffersValues) {
   if (!Has("bash")) GTEST_SKIP() << "bash is not installed";
   EXPECT_THAT(Offered("pki key --type rsa"), ElementsAre("rsa-2048", "rsa-3072", "rsa-4096"));
@@ -107,6 +114,7 @@ TEST_F(CompletionTest, FishOffersCommandsAndValues) {
                               line, "\"'"));
   };
   EXPECT_THAT(offered("capstan pki k"), ElementsAre("key\tMake a private key"));
+  EXPECT_THAT(offered("capstan p ke"), ElementsAre("key\tMake a private key"));
   EXPECT_THAT(offered("capstan pki bundle --order c"), ElementsAre(HasSubstr("canonical")));
 }
 

@@ -41,6 +41,10 @@ void AddEnvoyStatsCommand(CLI::App& app) {
       ->check(CLI::IsMember({"text", "json", "prometheus", "prom"}));
   command->add_option("--filter", options->filter,
                       "Only statistics in whose full name Envoy finds this regular expression");
+  command->footer(
+      "examples:\n"
+      "  capstan envoy-stats --output prometheus | grep istio_requests_total\n"
+      "  capstan envoy-stats --admin 127.0.0.1:15000 --filter 'ssl\\.(handshake|session_reused)'");
   command->callback([options] {
     const absl::StatusOr<std::string> text =
         envoy::AdminClient(options->admin).Get(PathOf(*options));

@@ -133,7 +133,14 @@ void AddInspectCommand(CLI::App& app) {
   CLI::Option* within = command->add_option(
       "--expiring-within", options->expiring_within,
       "Exit with 1 if a certificate has expired or will within this duration (720h)");
+  within->type_name("DURATION");
   short_form->excludes(output)->excludes(within);
+  command->footer(
+      "examples:\n"
+      "  capstan inspect cert-chain.pem\n"
+      "  capstan inspect --short --bundle root-cert.pem\n"
+      "  capstan inspect 127.0.0.1:15012 -o json\n"
+      "  capstan inspect --expiring-within 720h cacerts/ca-cert.pem > /dev/null || echo renew");
   command->callback(
       [options] { options->short_form ? PrintShort(*options) : PrintLong(*options); });
 }

@@ -59,6 +59,13 @@ void AddProxyConfigCommand(CLI::App& app) {
           "-o,--output", options->output,
           "table (or short), or json in the form of istioctl, \"default\" and \"ROOTCA\" first")
       ->check(CLI::IsMember({"table", "short", "json"}));
+  command->footer(
+      "examples:\n"
+      "  capstan proxy-config secret --admin 127.0.0.1:15000\n"
+      "  capstan proxy-config secret -f dump.json -o json | \\\n"
+      "      jq -r '.dynamicActiveSecrets[0].secret.tlsCertificate.certificateChain.inlineBytes' | "
+      "\\\n"
+      "      base64 -d | capstan inspect - --short");
   command->callback([options] {
     const absl::StatusOr<std::string> text = Output(*options);
     if (!text.ok()) {

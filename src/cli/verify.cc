@@ -110,6 +110,12 @@ void AddVerifyCommand(CLI::App& app) {
   command->add_flag("--spiffe", arguments->spiffe, "Demand an X509-SVID");
   command->add_option("-o,--output", arguments->output, "text or json")
       ->check(CLI::IsMember({"text", "json"}));
+  command->footer(
+      "Exit codes: 0 trusted, 1 not trusted, 2 bad input, 3 no connection.\n\n"
+      "examples:\n"
+      "  capstan verify chain.pem --roots root-cert.pem\n"
+      "  capstan verify 127.0.0.1:8443 --roots combined-root.pem --spiffe --at +720h\n"
+      "  capstan verify chain.pem --roots root-cert.pem --crl ca-crl.pem -o json");
   command->callback([arguments] {
     const absl::StatusOr<bool> trusted = Run(*arguments);
     if (!trusted.ok()) Fail(trusted.status());

@@ -51,13 +51,13 @@ std::string VerdictJson(const x509::Verdict& verdict, absl::Time at) {
   Json steps = Json::array();
   for (const x509::VerifyStep& step : verdict.steps) {
     steps.push_back({{"ok", step.ok},
-                     {"certificate", step.position < 0 ? Json(nullptr) : Json(step.position + 1)},
+                     {"position", step.position < 0 ? Json(nullptr) : Json(step.position)},
                      {"text", ForTerminal(step.text)}});
   }
   Json chain = Json::array();
   for (const x509::Certificate& certificate : verdict.chain) {
-    chain.push_back(
-        {{"subject", ForTerminal(certificate.Subject())}, {"sha256", certificate.FingerprintHex()}});
+    chain.push_back({{"subject", ForTerminal(certificate.Subject())},
+                     {"sha256", certificate.FingerprintHex()}});
   }
   const Json document = {{"trusted", verdict.status.ok()},
                          {"reason", ForTerminal(Std(verdict.status.message()))},

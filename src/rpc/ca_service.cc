@@ -56,14 +56,13 @@ absl::StatusOr<IssueRequest> ReadRequest(const grpc::CallbackServerContext& cont
 }  // namespace
 
 absl::StatusOr<grpc::ByteBuffer> CaService::Create(const grpc::CallbackServerContext& context,
-                                                   const authn::Credentials& shown,
                                                    const grpc::ByteBuffer& bytes) {
-  absl::StatusOr<authn::Caller> caller = plane_.Authenticate(shown);
-  if (!caller.ok()) {
-    return InIstiodsWords(caller.status());
+  absl::StatusOr<CallAuthenticator::Call> call = authenticator_.Authenticate(context);
+  if (!call.ok()) {
+    return InIstiodsWords(call.status());
   }
   CAPSTAN_ASSIGN_OR_RETURN(IssueRequest request, ReadRequest(context, bytes));
-  absl::StatusOr<IssueResponse> issued = plane_.Issue(*caller, request);
+  absl::StatusOr<IssueResponse> issued = plane_.Issue(call->caller, request);
   if (!issued.ok()) {
     return InIstiodsWords(issued.status());
   }
@@ -77,12 +76,11 @@ absl::StatusOr<grpc::ByteBuffer> CaService::Create(const grpc::CallbackServerCon
 grpc::ServerUnaryReactor* CaService::CreateCertificate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
-  authn::Credentials shown = CredentialsOf(*context);
-  absl::StatusOr<grpc::ByteBuffer> created = Create(*context, shown, *request);
+  absl::StatusOr<grpc::ByteBuffer> created = Create(*context, *request);
   if (created.ok()) {
     *response = *std::move(created);
   } else {
-    log::Info("certificate refused", {{"peer", shown.peer},
+    log::Info("certificate refused", {{"peer", context->peer()},
                                       {"code", absl::StatusCodeToString(created.status().code())},
                                       {"why", created.status().message()}});
   }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "rpc/call_authenticator.h"
 #include "rpc/control_plane.h"
 #include "security/v1alpha1/ca.grpc.pb.h"
 
@@ -14,7 +15,8 @@ class CaService final
     : public istio::v1::auth::IstioCertificateService::WithRawCallbackMethod_CreateCertificate<
           istio::v1::auth::IstioCertificateService::Service> {
  public:
-  explicit CaService(ControlPlane& plane) : plane_(plane) {}
+  CaService(ControlPlane& plane, CallAuthenticator& authenticator)
+      : plane_(plane), authenticator_(authenticator) {}
 
   grpc::ServerUnaryReactor* CreateCertificate(grpc::CallbackServerContext* context,
                                               const grpc::ByteBuffer* request,
@@ -22,10 +24,10 @@ class CaService final
 
  private:
   absl::StatusOr<grpc::ByteBuffer> Create(const grpc::CallbackServerContext& context,
-                                          const authn::Credentials& shown,
                                           const grpc::ByteBuffer& request);
 
   ControlPlane& plane_;
+  CallAuthenticator& authenticator_;
 };
 
 }  // namespace capstan::rpc

@@ -81,6 +81,10 @@ authn::Credentials CredentialsOf(const grpc::CallbackServerContext& context) {
   return shown;
 }
 
+bool OnResumedSession(const grpc::CallbackServerContext& context) {
+  return PropertyOf(*context.auth_context(), GRPC_SSL_SESSION_REUSED_PROPERTY) == "true";
+}
+
 absl::StatusOr<std::optional<std::string>> NameInMetadata(
     const grpc::CallbackServerContext& context, const std::string& key) {
   auto [first, last] = context.client_metadata().equal_range(key);

@@ -17,6 +17,9 @@ namespace capstan::rpc {
 // is verified. A chain of more than ten certificates or 64 KiB counts as malformed.
 authn::Credentials CredentialsOf(const grpc::CallbackServerContext& context);
 
+// Whether the call's connection resumed an earlier TLS session: its chain then is the leaf alone.
+bool OnResumedSession(const grpc::CallbackServerContext& context);
+
 // The value of a metadata key; nullopt where absent. InvalidArgument: given twice, longer than 128
 // bytes, or not printable ASCII without blanks.
 absl::StatusOr<std::optional<std::string>> NameInMetadata(

@@ -6,15 +6,17 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "authn/certificate.h"
 #include "authn/test_pki.h"
 #include "authn/token.h"
@@ -56,7 +58,7 @@ class FakeControlPlane : public ControlPlane {
     SetTrust(ca.bundle());
   }
   ~FakeControlPlane() override {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     for (const auto& [generation, stream] : streams_) {
       EXPECT_FALSE(stream.connected) << "stream " << generation << " was never disconnected";
     }
@@ -77,7 +79,7 @@ class FakeControlPlane : public ControlPlane {
     auto serving = std::make_shared<ServingCertificate>();
     serving->chain_pem = x509::ToPem(leaf.chain);
     serving->key_pem = leaf.key.ToPkcs8Pem();
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     serving->generation = ++serving_generation_;
     serving_ = std::move(serving);
     issuer_ = &ca;
@@ -87,7 +89,7 @@ class FakeControlPlane : public ControlPlane {
   void SetTrust(const trust::Bundle& bundle, std::string padding = "") {
     std::map<int64_t, std::function<void()>> subscribers;
     {
-      absl::MutexLock lock(&mutex_);
+      std::lock_guard lock(mutex_);
       auto state = std::make_shared<trust::TrustState>(trust::TrustState{
           .version = {.lineage = "7d7ad3a1-1111-4222-8333-123456789abc", .sequence = ++sequence_},
           .bundle = bundle,
@@ -106,38 +108,37 @@ class FakeControlPlane : public ControlPlane {
     }
   }
   int64_t sequence() const {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return sequence_;
   }
 
   Secret AddToken(const std::string& id) {
     Secret token = authn::NewToken(SystemRandom());
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     tokens_.emplace(authn::HashToken(token), id);
     return token;
   }
 
   std::map<int64_t, Stream> streams() const {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return streams_;
   }
   std::vector<IssueRequest> issued() const {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return issued_;
   }
   // Waits for `condition` over the streams, at most ten seconds.
   bool AwaitStreams(std::function<bool(const std::map<int64_t, Stream>&)> condition) const {
-    absl::MutexLock lock(&mutex_);
-    auto holds = [&]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return condition(streams_); };
-    return mutex_.AwaitWithTimeout(absl::Condition(&holds), absl::Seconds(10));
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return condition(streams_); });
   }
 
   std::shared_ptr<const trust::TrustState> trust() const override {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return trust_;
   }
   std::shared_ptr<const ServingCertificate> serving() const override {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return serving_;
   }
 
@@ -152,7 +153,7 @@ class FakeControlPlane : public ControlPlane {
     if (!shown.bearer.has_value()) {
       return absl::UnauthenticatedError("neither a client certificate nor a token was shown");
     }
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     auto found = tokens_.find(authn::HashToken(*shown.bearer));
     if (found == tokens_.end()) {
       return absl::UnauthenticatedError("the join token is unknown, used or expired");
@@ -166,7 +167,7 @@ class FakeControlPlane : public ControlPlane {
                                       const IssueRequest& request) override {
     CAPSTAN_ASSIGN_OR_RETURN(x509::Csr csr, x509::Csr::Parse(request.csr));
     LeafSpec spec = Valid(caller.id.ToString());
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     if (request.ttl > absl::ZeroDuration()) {
       spec.not_after = clock_.Now() + request.ttl;
     }
@@ -178,38 +179,41 @@ class FakeControlPlane : public ControlPlane {
   absl::StatusOr<int64_t> Connected(const authn::Caller& caller,
                                     const fleet::v1::Hello& hello) override {
     EXPECT_EQ(caller.proof, authn::Caller::Proof::kCertificate);
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     streams_[++generation_] = Stream{caller.id.ToString(), hello.instance()};
+    changed_.notify_all();
     return generation_;
   }
   absl::Status Reported(const authn::Caller& caller, const std::string& instance,
                         int64_t generation, const fleet::v1::Report& report) override {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     Stream& stream = At(caller, instance, generation);
     EXPECT_TRUE(stream.connected) << "a report after the stream was disconnected";
     stream.reports.push_back(report);
+    changed_.notify_all();
     return report.last_error() == "about another identity"
                ? absl::PermissionDeniedError("a report about another identity")
                : absl::OkStatus();
   }
   void Disconnected(const authn::Caller& caller, const std::string& instance,
                     int64_t generation) override {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     Stream& stream = At(caller, instance, generation);
     EXPECT_TRUE(stream.connected) << "disconnected twice";
     stream.connected = false;
+    changed_.notify_all();
   }
 
   std::shared_ptr<const fleet::v1::TrustUpdate> update() const override {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     return update_;
   }
   std::shared_ptr<void> Subscribe(std::function<void()> changed) override {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     const int64_t id = ++last_subscriber_;
     subscribers_.emplace(id, std::move(changed));
     return std::shared_ptr<void>(static_cast<void*>(this), [this, id](void*) {
-      absl::MutexLock lock(&mutex_);
+      std::lock_guard lock(mutex_);
       subscribers_.erase(id);
     });
   }
@@ -253,7 +257,8 @@ class FakeControlPlane : public ControlPlane {
 
   Clock& clock_;
   const spiffe::TrustDomain domain_;
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
+  mutable std::condition_variable changed_;  // streams_
   const TestCa* issuer_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const trust::TrustState> trust_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const fleet::v1::TrustUpdate> update_ ABSL_GUARDED_BY(mutex_);

@@ -5,7 +5,6 @@
 
 #include "base/log.h"
 #include "base/status.h"
-#include "rpc/call_credentials.h"
 #include "rpc/status.h"
 
 namespace capstan::rpc {
@@ -21,15 +20,15 @@ class Refused final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::Byt
 
 absl::StatusOr<std::shared_ptr<TrustStream>> FleetService::Open(
     grpc::CallbackServerContext& context) {
-  authn::Credentials shown = CredentialsOf(context);
   // Read before: a change in between is then noticed when the stream is checked again.
   const int64_t crl_number = plane_.trust()->crl_number;
-  CAPSTAN_ASSIGN_OR_RETURN(authn::Caller caller, plane_.Authenticate(shown));
-  if (caller.proof != authn::Caller::Proof::kCertificate || !caller.certificate.has_value()) {
+  CAPSTAN_ASSIGN_OR_RETURN(CallAuthenticator::Call call, authenticator_.Authenticate(context));
+  if (call.caller.proof != authn::Caller::Proof::kCertificate ||
+      !call.caller.certificate.has_value()) {
     return absl::PermissionDeniedError(
         "the trust stream needs a client certificate: a join token is good for one only");
   }
-  return hub_.Open(context, std::move(shown), std::move(caller), crl_number);
+  return hub_.Open(context, std::move(call.shown), std::move(call.caller), crl_number);
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* FleetService::Trust(

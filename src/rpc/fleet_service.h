@@ -2,6 +2,7 @@
 #pragma once
 
 #include "capstan/fleet/v1/fleet.grpc.pb.h"
+#include "rpc/call_authenticator.h"
 #include "rpc/trust_hub.h"
 
 namespace capstan::rpc {
@@ -11,7 +12,8 @@ namespace capstan::rpc {
 class FleetService final : public fleet::v1::FleetService::WithRawCallbackMethod_Trust<
                                fleet::v1::FleetService::Service> {
  public:
-  FleetService(ControlPlane& plane, TrustHub& hub) : plane_(plane), hub_(hub) {}
+  FleetService(ControlPlane& plane, CallAuthenticator& authenticator, TrustHub& hub)
+      : plane_(plane), authenticator_(authenticator), hub_(hub) {}
 
   grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* Trust(
       grpc::CallbackServerContext* context) override;
@@ -20,6 +22,7 @@ class FleetService final : public fleet::v1::FleetService::WithRawCallbackMethod
   absl::StatusOr<std::shared_ptr<TrustStream>> Open(grpc::CallbackServerContext& context);
 
   ControlPlane& plane_;
+  CallAuthenticator& authenticator_;
   TrustHub& hub_;
 };
 

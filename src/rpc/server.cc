@@ -59,9 +59,10 @@ class GrpcServer final : public Server {
  public:
   GrpcServer(const ServerOptions& options, ControlPlane& plane, Clock& clock)
       : options_(options),
+        authenticator_(plane),
         hub_(plane, clock, {.max_streams = options.max_trust_streams}),
-        ca_(plane),
-        fleet_(plane, hub_),
+        ca_(plane, authenticator_),
+        fleet_(plane, authenticator_, hub_),
         control_(plane),
         credentials_(ReloadingServerCredentials(plane)) {}
   ~GrpcServer() override { Shutdown(); }
@@ -143,6 +144,7 @@ class GrpcServer final : public Server {
   }
 
   const ServerOptions options_;
+  CallAuthenticator authenticator_;
   TrustHub hub_;
   CaService ca_;
   FleetService fleet_;

@@ -2,6 +2,7 @@
 #include "rpc/server_credentials.h"
 
 #include <gmock/gmock.h>
+#include <grpc/grpc_security.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -143,6 +144,32 @@ TEST_F(ServerCredentialsTest, NoClientIsDroppedBeforeItCanBeTold) {
   expired.not_before = expired.not_after - absl::Hours(3);
   expired.not_after = expired.not_after - absl::Hours(2);
   EXPECT_EQ(Handshake(a_.Issue(expired)).client, x509::ClientVerdict::kAccepted);
+}
+
+// A server keeps the leaf alone in a session that is resumed from a ticket.
+TEST_F(ServerCredentialsTest, AResumedSessionIsTheSameCaller) {
+  grpc::ChannelArguments arguments;
+  grpc_ssl_session_cache* cache = grpc_ssl_session_cache_create_lru(4);
+  const grpc_arg argument = grpc_ssl_session_cache_create_channel_arg(cache);
+  arguments.SetPointerWithVtable(argument.key, argument.value.pointer.p,
+                                 argument.value.pointer.vtable);
+  const Leaf leaf = a_.Issue(plane_.Valid());
+  int resumed = 0;
+  for (int i = 0; i < 3; ++i) {
+    grpc::ClientContext context;
+    istio::v1::auth::IstioCertificateRequest request;
+    istio::v1::auth::IstioCertificateResponse response;
+    request.set_csr(NewCsr());
+    const grpc::Status status =
+        istio::v1::auth::IstioCertificateService::NewStub(Channel(leaf, arguments))
+            ->CreateCertificate(&context, request, &response);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    const auto reused =
+        context.auth_context()->FindPropertyValues(GRPC_SSL_SESSION_REUSED_PROPERTY);
+    resumed += !reused.empty() && reused[0] == "true" ? 1 : 0;
+  }
+  EXPECT_GT(resumed, 0) << "nothing was resumed, so nothing was shown";
+  grpc_ssl_session_cache_destroy(cache);
 }
 
 TEST_F(ServerCredentialsTest, AgreesOnH2AsGoClientsDemand) {

@@ -32,7 +32,7 @@ absl::StatusOr<std::shared_ptr<TrustStream>> TrustHub::Open(grpc::CallbackServer
   auto stream =
       std::make_shared<TrustStream>(plane_, *this, options_.stream, context, std::move(shown),
                                     std::move(caller), crl_number, RealClock().Monotonic());
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   if (ending_) {
     return ShuttingDown();
   }
@@ -47,7 +47,7 @@ absl::StatusOr<std::shared_ptr<TrustStream>> TrustHub::Open(grpc::CallbackServer
 void TrustHub::Joined(TrustStream& stream, const std::string& key, int64_t generation) {
   std::shared_ptr<TrustStream> superseded;
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     auto [at, added] = joined_.try_emplace(key, Member{&stream, generation});
     if (!added) {
       // The generation decides, not the order in which two threads come here.
@@ -72,7 +72,7 @@ void TrustHub::Joined(TrustStream& stream, const std::string& key, int64_t gener
 
 void TrustHub::Gone(TrustStream& stream, const std::string& key) {
   std::shared_ptr<TrustStream> last;  // destroyed without the lock
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   // A superseded stream's place is another's by now.
   if (auto place = joined_.find(key); place != joined_.end() && place->second.stream == &stream) {
     joined_.erase(place);
@@ -81,10 +81,13 @@ void TrustHub::Gone(TrustStream& stream, const std::string& key) {
     last = std::move(found->second);
     streams_.erase(found);
   }
+  if (streams_.empty()) {
+    emptied_.notify_all();
+  }
 }
 
 std::shared_ptr<const SerializedUpdate> TrustHub::Newest() {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   // Asked for under the lock: numbers grow in the order in which the updates were current.
   std::shared_ptr<const fleet::v1::TrustUpdate> source = plane_.update();
   if (newest_ == nullptr || source != newest_source_) {
@@ -99,7 +102,7 @@ std::shared_ptr<const SerializedUpdate> TrustHub::Newest() {
 
 std::vector<std::shared_ptr<TrustStream>> TrustHub::Streams() const {
   std::vector<std::shared_ptr<TrustStream>> streams;
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   streams.reserve(streams_.size());
   for (const auto& [raw, stream] : streams_) {
     streams.push_back(stream);
@@ -134,7 +137,7 @@ void TrustHub::Tick() {
 
 void TrustHub::EndAll() {
   {
-    absl::MutexLock lock(&mutex_);
+    std::lock_guard lock(mutex_);
     ending_ = true;
   }
   for (const std::shared_ptr<TrustStream>& stream : Streams()) {
@@ -145,19 +148,15 @@ void TrustHub::EndAll() {
 void TrustHub::Stop() {
   subscription_ = nullptr;
   {
-    absl::MutexLock lock(&mutex_);
+    std::unique_lock lock(mutex_);
     ending_ = true;
-    mutex_.Await(absl::Condition(
-        +[](std::map<TrustStream*, std::shared_ptr<TrustStream>>* streams) {
-          return streams->empty();
-        },
-        &streams_));
+    emptied_.wait(lock, [this] { return streams_.empty(); });
   }
   loop_.Stop();
 }
 
 size_t TrustHub::open_streams() const {
-  absl::MutexLock lock(&mutex_);
+  std::lock_guard lock(mutex_);
   return streams_.size();
 }
 

@@ -2,14 +2,15 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "base/clock.h"
 #include "base/event_loop.h"
 #include "rpc/control_plane.h"
@@ -66,7 +67,8 @@ class TrustHub final : public TrustStreamSet {
   const Options options_;
 
   // Never held while a stream is called.
-  mutable absl::Mutex mutex_;
+  mutable std::mutex mutex_;
+  std::condition_variable emptied_;
   std::map<TrustStream*, std::shared_ptr<TrustStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Member> joined_ ABSL_GUARDED_BY(mutex_);  // by identity and instance
   std::shared_ptr<const fleet::v1::TrustUpdate> newest_source_ ABSL_GUARDED_BY(mutex_);

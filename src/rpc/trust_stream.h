@@ -7,11 +7,11 @@
 
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "rpc/control_plane.h"
 
@@ -97,8 +97,10 @@ class TrustStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc:
   std::string key_;  // of the identity and the instance
   std::optional<int64_t> generation_;
 
-  // gRPC's Start… and Finish are called under it: they never call a reaction themselves.
-  mutable absl::Mutex mutex_;
+  // gRPC's Start… and Finish are called under it: they never call a reaction themselves. The
+  // standard mutex and not Abseil's, which a sanitizer cannot see into where it is a system
+  // library.
+  mutable std::mutex mutex_;
   authn::Caller caller_ ABSL_GUARDED_BY(mutex_);
   int64_t crl_number_ ABSL_GUARDED_BY(mutex_);
   bool joined_ ABSL_GUARDED_BY(mutex_) = false;

@@ -66,14 +66,18 @@ void Consumer::Requested(StreamId id, const Request& request, Moment now, Action
 
 void Consumer::Hear(StreamId id, Stream& stream, const Request& request, Moment now,
                     Actions& actions) {
+  // What a new stream says of secrets it has, it has from an earlier one.
+  const bool returning = !stream.started() && request.has_secrets;
   const Stream::Effect effect = stream.Apply(request, names_);
   for (const std::string& name : effect.subscribed) {
-    if (const auto ghost = expected_.find(name); ghost != expected_.end()) {
+    const Kind kind = *names_.KindOf(name);
+    if (const auto ghost = expected_.find(name); returning && ghost != expected_.end()) {
       expected_.erase(ghost);
+    } else {
+      // A holder that nobody knew of: what counted was counted without it.
+      Uncount(kind);
     }
-    if (names_.KindOf(name) == Kind::kLeaf && request.has_secrets && !leaf_.has_value()) {
-      returning_ = true;
-    }
+    returning_ = returning_ || (returning && kind == Kind::kLeaf && !leaf_.has_value());
   }
   for (const std::string& name : effect.unknown) {
     if (noted_unknown_.size() < kMostNotedNames && noted_unknown_.insert(name).second) {
@@ -106,7 +110,9 @@ void Consumer::Closed(StreamId id, Moment now, Actions& actions) {
   bool unheard = false;
   for (const auto& [name, subscription] : found->second.subscriptions()) {
     unheard = unheard || subscription.fate == Fate::kSent;
-    expected_.emplace(name, now.monotonic + config_.expect_back);
+    if (subscription.fate != Fate::kUnanswered || found->second.came_with_secrets()) {
+      expected_.emplace(name, now.monotonic + config_.expect_back);
+    }
   }
   streams_.erase(found);
   if (streams_.empty()) {
@@ -134,6 +140,14 @@ void Consumer::Refused(const std::string& resource, const std::string& text, Mom
        absl::StrCat("refused ", resource, ": ", last_nack_->message,
                     "; nothing counts until it accepts trust and leaf in new bytes, sent in ",
                     absl::FormatDuration(retry_at_.value_or(now.monotonic) - now.monotonic)));
+}
+
+void Consumer::Uncount(Kind kind) {
+  if (kind == Kind::kTrust) {
+    counted_trust_.reset();
+  } else {
+    counted_leaf_.reset();
+  }
 }
 
 // What was accepted so far no longer counts, and both secrets are due in new bytes. One schedule
@@ -292,12 +306,12 @@ void Consumer::Count(Moment now, Actions& actions) {
   if (AcceptedByAll(Kind::kTrust) && !Expects(Kind::kTrust)) {
     counted_trust_ = trust_->edition.material->bundle_version;
   } else if (!Subscribes(Kind::kTrust) && !Expects(Kind::kTrust)) {
-    counted_trust_.reset();
+    Uncount(Kind::kTrust);
   }
   if (AcceptedByAll(Kind::kLeaf) && !Expects(Kind::kLeaf)) {
     counted_leaf_ = leaf_->edition.material->leaf_serial;
   } else if (!Subscribes(Kind::kLeaf) && !Expects(Kind::kLeaf)) {
-    counted_leaf_.reset();
+    Uncount(Kind::kLeaf);
   }
   if (!counted_trust_.has_value() || !counted_leaf_.has_value() ||
       before == std::pair(counted_trust_, counted_leaf_)) {

@@ -57,6 +57,7 @@ class Consumer {
   void Hear(StreamId id, Stream& stream, const Request& request, Moment now, Actions& actions);
   void Refused(const std::string& resource, const std::string& text, Moment now, Actions& actions);
   void Doubt(Moment now);
+  void Uncount(Kind kind);
   void StartOver();
   void Leave(Moment now);
 
@@ -91,7 +92,9 @@ class Consumer {
   int failures_ = 0;  // since the last time both kinds counted
   std::optional<absl::Duration> leaf_held_until_;
   bool returning_ = false;  // it came with a leaf of its own, of which nothing is known
-  std::multimap<std::string, absl::Duration> expected_;  // names whose stream ended, until when
+  // Names whose stream ended though their holder may live, until when. One that comes back says
+  // that it has secrets; one that does not is another holder.
+  std::multimap<std::string, absl::Duration> expected_;
   std::set<std::string> noted_unknown_;
   absl::Duration left_at_ = absl::ZeroDuration();
 

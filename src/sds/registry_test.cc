@@ -270,7 +270,7 @@ TEST_F(RegistryTest, AStreamThatEndsWithoutAnAnswerIsTakenForARefusal) {
   Do(registry_.Closed(2, Now()));
   EXPECT_FALSE(Acknowledges());
   EXPECT_FALSE(Report().last_nack.has_value());
-  EXPECT_THAT(Open(3, {"ROOTCA"}), ElementsAre("ROOTCA=AB"));
+  EXPECT_THAT(Open(3, {"ROOTCA"}, 7, /*has_secrets=*/true), ElementsAre("ROOTCA=AB"));
   Ack(3);
   EXPECT_FALSE(Acknowledges()) << "the same bytes again prove nothing";
   EXPECT_THAT(Pass(absl::Seconds(1)), UnorderedElementsAre("ROOTCA=AB", "default=leaf1"));
@@ -289,10 +289,30 @@ TEST_F(RegistryTest, WithoutAStreamThatWasThereNothingNewCounts) {
   Ack(2);
   EXPECT_EQ(Report().acknowledged_bundle.sequence, 1)
       << "the third stream's holder has the old roots";
-  Open(4, {"spiffe://cluster.local"});
+  Open(4, {"spiffe://cluster.local"}, 7, /*has_secrets=*/true);
   EXPECT_EQ(Report().acknowledged_bundle.sequence, 1);
   Ack(4);
   EXPECT_EQ(Report().acknowledged_bundle.sequence, 2);
+}
+
+TEST_F(RegistryTest, ANewHolderIsNotTakenForTheOneThatIsExpectedBack) {
+  Serve();
+  Do(registry_.Closed(2, Now()));
+  Publish(2, "AB", "leaf1");
+  Open(3, {"ROOTCA"});  // has nothing: not the one that was there
+  Ack(3);
+  EXPECT_FALSE(Acknowledges());
+  Open(4, {"ROOTCA"}, 7, /*has_secrets=*/true);
+  Ack(4);
+  EXPECT_EQ(Report().acknowledged_bundle.sequence, 2);
+}
+
+TEST_F(RegistryTest, AStreamThatNobodyKnewOfMustAcceptAsWell) {
+  Serve();
+  Open(3, {"ROOTCA"}, 7, /*has_secrets=*/true);
+  EXPECT_FALSE(Acknowledges()) << "it may hold what an earlier agent gave it";
+  Ack(3);
+  EXPECT_TRUE(Acknowledges());
 }
 
 TEST_F(RegistryTest, AStreamThatNeverComesBackIsForgottenAfterAMinute) {

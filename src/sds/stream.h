@@ -53,6 +53,7 @@ class Stream {
   void Written() { writing_ = false; }
 
   bool started() const { return started_; }
+  bool came_with_secrets() const { return came_with_secrets_; }  // of an earlier stream
   const std::string& node_id() const { return node_id_; }
   const std::map<std::string, Subscription>& subscriptions() const { return subscriptions_; }
 
@@ -68,6 +69,7 @@ class Stream {
   std::string tag_;
   bool started_ = false;
   bool writing_ = false;
+  bool came_with_secrets_ = false;
   std::string node_id_;
   uint64_t responses_ = 0;
   bool wildcard_ = false;

@@ -16,6 +16,7 @@ namespace capstan::server {
 namespace {
 
 constexpr absl::Duration kHousekeepEvery = absl::Seconds(1);
+constexpr absl::Duration kForgetEvery = absl::Minutes(1);
 // Tokens and leaves that expired are kept a little, for clocks that are behind and for questions.
 constexpr absl::Duration kKeepExpired = absl::Hours(1);
 
@@ -445,14 +446,10 @@ control::v1::ListFleetResponse ControlPlane::ListFleet() {
 
 // Every second, on the background executor: what time itself changes.
 void ControlPlane::Housekeep() {
-  absl::Status maintained = keeper_.Maintain();
-  const absl::Time now = clock_.Now();
-  absl::Status forgotten = store_.ForgetTokens(now - kKeepExpired).status();
-  if (forgotten.ok()) forgotten = store_.ForgetPopulation(now - kKeepExpired).status();
-  absl::Status trouble = maintained.ok() ? forgotten : maintained;
+  absl::Status trouble = keeper_.Maintain();
+  if (absl::Status forgotten = ForgetTheExpired(); trouble.ok()) trouble = forgotten;
   {
     absl::MutexLock lock(&mutex_);
-    fleet_.Forget(now - kKeepExpired);
     if (maintenance_error_ != Std(trouble.message())) {
       maintenance_error_ = std::string(trouble.message());
       if (!trouble.ok()) {
@@ -465,6 +462,19 @@ void ControlPlane::Housekeep() {
   metrics_.StoreState(trouble.ok());
   UpdateMetrics();
   housekeeping_.Set(kHousekeepEvery, [this] { Housekeep(); });
+}
+
+// Once a minute: each is a look through the whole population.
+absl::Status ControlPlane::ForgetTheExpired() {
+  if (clock_.Monotonic() < forget_at_) return absl::OkStatus();
+  forget_at_ = clock_.Monotonic() + kForgetEvery;
+  const absl::Time before = clock_.Now() - kKeepExpired;
+  {
+    absl::MutexLock lock(&mutex_);
+    fleet_.Forget(before);
+  }
+  CAPSTAN_RETURN_IF_ERROR(store_.ForgetTokens(before).status());
+  return store_.ForgetPopulation(before).status();
 }
 
 void ControlPlane::UpdateMetrics() {

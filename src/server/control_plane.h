@@ -97,6 +97,7 @@ class ControlPlane final : public rpc::ControlPlane {
   bool NoteSource(const absl::Status& why);
   void Changed();
   void Housekeep();
+  absl::Status ForgetTheExpired();
   void UpdateMetrics();
 
   ControlPlaneOptions options_;
@@ -120,7 +121,8 @@ class ControlPlane final : public rpc::ControlPlane {
   absl::Time source_error_since_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   std::string maintenance_error_ ABSL_GUARDED_BY(mutex_);
 
-  Timer housekeeping_;  // background_ only
+  Timer housekeeping_;  // background_ only, as is the next
+  absl::Duration forget_at_ = absl::ZeroDuration();
   TrustKeeper keeper_;  // last: it calls Changed()
 };
 

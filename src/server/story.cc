@@ -30,6 +30,7 @@ std::string Line(const x509::Certificate& certificate) {
 }
 
 void ReloadBegins(const trust::CaSet& set, const std::string& source) {
+  if (set.layout == "built-in") return;  // BuiltInCa() said it
   log::Info("Update Capstand cacerts", {{"source", source}, {"issuer", set.authority.id.hex()}});
   if (set.layout == "istio") {
     log::Info("Using istiod file format for signing ca files");

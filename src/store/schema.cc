@@ -62,14 +62,15 @@ CREATE TABLE population (
   spiffe_id TEXT NOT NULL,
   instance TEXT NOT NULL,
   purpose TEXT NOT NULL,
+  -- Callers without an instance are told apart by serial. The columns of the key stand first: the
+  -- integrity check of SQLite 3.40 misreads a table WITHOUT ROWID whose key has another order.
+  discriminator TEXT NOT NULL,
   serial TEXT NOT NULL,
   authority TEXT NOT NULL,
   not_before INTEGER,
   not_after INTEGER,
   last_seen INTEGER,
   consumers TEXT NOT NULL,
-  -- Callers without an instance are told apart by serial.
-  discriminator TEXT NOT NULL,
   PRIMARY KEY (spiffe_id, instance, purpose, discriminator)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX population_expiry ON population (not_after);

@@ -296,13 +296,13 @@ absl::Status SqliteStore::PutRecord(const PopulationRecord& record) {
   return put.Text(record.spiffe_id)
       .Text(record.instance)
       .Text(record.purpose)
+      .Text(Discriminator(record))
       .Text(record.serial)
       .Text(record.authority)
       .Bind(record.not_before)
       .Bind(record.not_after)
       .Bind(record.last_seen)
       .Text(JoinList(record.consumers))
-      .Text(Discriminator(record))
       .Run();
 }
 

@@ -152,6 +152,7 @@ TEST_P(StoreTest, ATokenIsConsumedOnceTogetherWithItsRecord) {
   Consumption consumption{token.hash, "key", At(5), {"leaf", "intermediate", "roots"}, record};
   ASSERT_TRUE(store_->ConsumeToken(consumption).ok());
   EXPECT_EQ(store_->ConsumeToken(consumption).code(), absl::StatusCode::kFailedPrecondition);
+  Reopen();
   TokenRecord used = *store_->FindToken(token.hash);
   EXPECT_TRUE(used.consumed());
   EXPECT_EQ(used.csr_key_hash, "key");
@@ -182,7 +183,11 @@ TEST_P(StoreTest, ThePopulationKeepsTheLatestOfEachInstanceAndPurpose) {
   ASSERT_TRUE(store_->PutPopulation({workload, agent, nameless1}).ok());
   ASSERT_TRUE(store_->PutPopulation({newer, nameless2}).ok());
   ASSERT_TRUE(store_->PutPopulation({}).ok());
+  for (int i = 0; i < 2; ++i) {
+    Reopen();  // which checks the whole file
   EXPECT_THAT(*store_->LoadPopulation(), ElementsAre(nameless1, nameless2, agent, newer));
+    Reopen();  // checks the file: SQLite must find nothing wrong with these rows
+  }
   EXPECT_EQ(*store_->ForgetPopulation(At(150)), 3);
   EXPECT_THAT(*store_->LoadPopulation(), ElementsAre(newer));
 }

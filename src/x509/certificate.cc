@@ -69,6 +69,10 @@ struct Certificate::Parsed {
   std::optional<PublicKey> key;
   ParsedExtensions extensions;
 
+  // Whether its own key signed it, once somebody asked.
+  mutable std::once_flag self_once;
+  mutable bool self_signed = false;
+
   absl::Status Read();
 
   X509* Decoded() const {
@@ -283,6 +287,11 @@ bool Certificate::IsSignedBy(const PublicKey& issuer) const {
   const bool verifies = X509_verify(get(), issuer.get()) == 1;
   ERR_clear_error();
   return verifies;
+}
+
+bool Certificate::IsSelfSigned() const {
+  std::call_once(parsed_->self_once, [this] { parsed_->self_signed = IsSignedBy(public_key()); });
+  return parsed_->self_signed;
 }
 
 bool Certificate::IsSignedByCa(const Certificate& parent) const {

@@ -105,7 +105,8 @@ class Certificate {
 
   // Whether `issuer`'s key made this certificate's signature. Says nothing about names or validity.
   bool IsSignedBy(const PublicKey& issuer) const;
-  bool IsSelfSigned() const { return IsSignedBy(public_key()); }
+  // Whether its own key did. Computed at the first call: bundles are asked again and again.
+  bool IsSelfSigned() const;
   // What Go's CheckSignatureFrom says of `parent`: a CA that may sign certificates made this
   // signature, with an algorithm Go still takes (neither SHA-1 nor MD5 nor DSA). `step` calls a CA
   // of which this is true for itself a "Root CA".

@@ -181,6 +181,9 @@ class Session {
     CAPSTAN_RETURN_IF_ERROR(ShakeHands());
     CAPSTAN_ASSIGN_OR_RETURN(HandshakeResult result, WithServedChain());
     Judge(result);
+    if (finished_) {
+      SSL_shutdown(ssl_.get());  // a proper end: servers count connections that break off as errors
+    }
     return result;
   }
 

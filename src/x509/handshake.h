@@ -26,7 +26,10 @@ struct HandshakeOptions {
 };
 
 enum class ClientVerdict {
-  kAccepted,   // bytes came back after our certificate: a session ticket or application data
+  // Bytes came back after our certificate: a session ticket, application data, or the end of a
+  // TLS 1.2 handshake. (A TLS 1.3 server may speak before it reads our certificate; none in use
+  // does where it asks for one.)
+  kAccepted,
   kUnknownCa,  // alert 48: the server does not trust our issuer
   kRefused,    // another alert
   kSilent,     // nothing came before the timeout: not acceptance
@@ -42,8 +45,12 @@ struct HandshakeResult {
 
 // A full TLS handshake (1.2 or 1.3), never resumed, that verifies nothing itself: it looks at what
 // is served and at whether our certificate is accepted. A TLS 1.3 refusal arrives after the
-// handshake seems done, so it waits for the server's next bytes. Unavailable: no connection;
-// DeadlineExceeded: no ServerHello in time; Internal: the server is no TLS server.
+// handshake seems done, so it waits for the server's next bytes; `early_request` goes out after a
+// short quiet time without any. Where the server asks for no certificate, or none is given, there
+// is nothing to wait for: kSilent, and `detail` says so. Unavailable: no connection, or closed at
+// once; DeadlineExceeded: no ServerHello in time; FailedPrecondition: the server refuses before it
+// serves a certificate (protocol version, server name); Internal: it is no TLS server. Resolving
+// the name of `host` is not under the timeout.
 absl::StatusOr<HandshakeResult> Handshake(const HandshakeOptions& options);
 
 }  // namespace capstan::x509

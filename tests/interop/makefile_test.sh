@@ -4,7 +4,7 @@
 # Istio" runs Istio's: the same targets, files and variables; openssl accepts what comes out.
 set -eu
 
-CAPSTAN=$1
+CAPSTAN=$(readlink -f "$1")
 export CAPSTAN
 for tool in make openssl; do
   command -v "$tool" >/dev/null || {

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rpc/call_authenticator.h"
+
+#include <utility>
+
+#include "base/status.h"
+#include "rpc/call_credentials.h"
+
+namespace capstan::rpc {
+
+absl::StatusOr<CallAuthenticator::Call> CallAuthenticator::Authenticate(
+    const grpc::CallbackServerContext& context) {
+  authn::Credentials shown = CredentialsOf(context);
+  const bool resumed = OnResumedSession(context);
+  if (resumed) {
+    intermediates_.Complete(shown.peer_chain);
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(authn::Caller caller, plane_.Authenticate(shown));
+  if (!resumed && caller.proof == authn::Caller::Proof::kCertificate) {
+    intermediates_.Learn(shown.peer_chain);
+  }
+  return Call{std::move(shown), std::move(caller)};
+}
+
+}  // namespace capstan::rpc
