@@ -12,17 +12,17 @@
 
 namespace capstan::authn {
 
-// All that a new agent needs to meet its control plane safely: where it is, whom to expect there, what to
-// trust, and a token that is good for one identity once. Written by `capstan token create` (mode 0600) as
-// JSON, read by `capstan-agent --join-file`.
+// All that a new agent needs to meet its control plane safely: where it is, whom to expect there,
+// what to trust, and a token that is good for one identity once. Written by `capstan token create`
+// (mode 0600) as JSON, read by `capstan-agent --join-file`.
 struct JoinFile {
-  std::string address;              // "host:port"
-  spiffe::SpiffeId server_id;       // the control plane's own SPIFFE ID
-  spiffe::SpiffeId spiffe_id;       // the identity the token stands for
+  std::string address;         // "host:port"
+  spiffe::SpiffeId server_id;  // the control plane's own SPIFFE ID
+  spiffe::SpiffeId spiffe_id;  // the identity the token stands for
   Secret token;
   absl::Time token_expires;
   trust::BundleVersion bundle_version;
-  trust::Bundle bundle;             // whole
+  trust::Bundle bundle;  // whole
 };
 
 std::string ToJson(const JoinFile& join);

@@ -119,7 +119,8 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes
 absl::Status MakePrivateDirectory(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(ParentOf(path), error);
-  if (error) return ErrnoError(error.value(), absl::StrCat("cannot make the folder ", ParentOf(path)));
+  if (error)
+    return ErrnoError(error.value(), absl::StrCat("cannot make the folder ", ParentOf(path)));
   if (mkdir(path.c_str(), 0700) == 0) return absl::OkStatus();
   if (errno != EEXIST) return ErrnoError(errno, absl::StrCat("cannot make the folder ", path));
   struct stat st;

@@ -25,8 +25,8 @@ absl::StatusOr<std::string> ReadStandardInput(size_t max_bytes = kMaxFileBytes);
 
 enum class Overwrite { kRefuse, kReplace };
 
-// Writes a temporary file beside `path`, syncs it and its folder, and renames: a reader sees the old
-// bytes or the new ones, never a part, also after a crash. With kRefuse an existing file gives
+// Writes a temporary file beside `path`, syncs it and its folder, and renames: a reader sees the
+// old bytes or the new ones, never a part, also after a crash. With kRefuse an existing file gives
 // AlreadyExists and is left alone. `mode` is exact: the umask does not apply.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes, mode_t mode,
                                  Overwrite overwrite);

@@ -23,12 +23,10 @@ class Endpoint final : public CivetHandler {
       return true;
     }
     HttpResponse response = handler_();
-    std::string head =
-        absl::StrCat("HTTP/1.1 ", response.status, " ",
-                     mg_get_response_code_text(connection, response.status),
-                     "\r\nContent-Type: ", response.content_type,
-                     "\r\nContent-Length: ", response.body.size(),
-                     "\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n");
+    std::string head = absl::StrCat(
+        "HTTP/1.1 ", response.status, " ", mg_get_response_code_text(connection, response.status),
+        "\r\nContent-Type: ", response.content_type, "\r\nContent-Length: ", response.body.size(),
+        "\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n");
     mg_write(connection, head.data(), head.size());
     mg_write(connection, response.body.data(), response.body.size());
     return true;

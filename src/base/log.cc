@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/log.h"
 
-#include <atomic>
-#include <memory>
-
-#include <nlohmann/json.hpp>
 #include <spdlog/logger.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
+
+#include <atomic>
+#include <memory>
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
@@ -29,7 +29,7 @@ Settings& TheSettings() {
 }
 
 spdlog::logger& Sink() {
-  static spdlog::logger& logger = [] () -> spdlog::logger& {
+  static spdlog::logger& logger = []() -> spdlog::logger& {
     auto& made = *new spdlog::logger("capstan", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     made.set_pattern("%v");
     made.set_level(spdlog::level::trace);
@@ -44,8 +44,8 @@ bool NeedsQuotes(std::string_view value) {
 }
 
 std::string Quoted(std::string_view value) {
-  return nlohmann::json(std::string(value)).dump(-1, ' ', false,
-                                                 nlohmann::json::error_handler_t::replace);
+  return nlohmann::json(std::string(value))
+      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace
@@ -101,7 +101,8 @@ absl::StatusOr<Level> ParseLevel(std::string_view name) {
 absl::StatusOr<Format> ParseFormat(std::string_view name) {
   if (name == "text") return Format::kText;
   if (name == "json") return Format::kJson;
-  return absl::InvalidArgumentError(absl::StrCat("unknown log format \"", name, "\"; use text or json"));
+  return absl::InvalidArgumentError(
+      absl::StrCat("unknown log format \"", name, "\"; use text or json"));
 }
 
 }  // namespace capstan::log

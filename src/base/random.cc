@@ -22,7 +22,8 @@ class KernelRandom final : public Random {
       ssize_t n = getrandom(out, size, 0);
       if (n < 0) {
         if (errno == EINTR) continue;
-        // Nothing can be signed or made safely without entropy, and the kernel says this cannot happen.
+        // Nothing can be signed or made safely without entropy, and the kernel says this cannot
+        // happen.
         std::perror("getrandom");
         std::abort();
       }

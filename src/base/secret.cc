@@ -13,7 +13,9 @@ void WipeBytes(std::string& bytes) {
   bytes.clear();
 }
 
-void Secret::Wipe() { WipeBytes(bytes_); }
+void Secret::Wipe() {
+  WipeBytes(bytes_);
+}
 
 Secret& Secret::operator=(const Secret& other) {
   if (this != &other) {
@@ -23,7 +25,9 @@ Secret& Secret::operator=(const Secret& other) {
   return *this;
 }
 
-Secret::Secret(Secret&& other) noexcept : bytes_(std::move(other.bytes_)) { other.Wipe(); }
+Secret::Secret(Secret&& other) noexcept : bytes_(std::move(other.bytes_)) {
+  other.Wipe();
+}
 
 Secret& Secret::operator=(Secret&& other) noexcept {
   if (this != &other) {

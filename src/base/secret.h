@@ -7,7 +7,8 @@
 namespace capstan {
 
 // Bytes that must not outlive their use: a private key in PEM, a token. Wiped when destroyed, moved
-// from or assigned over; never printable (no operator<<), so that it cannot reach a log by accident.
+// from or assigned over; never printable (no operator<<), so that it cannot reach a log by
+// accident.
 class Secret {
  public:
   Secret() = default;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The commands of `capstan`, one file each. A command adds itself to the program; when it was chosen,
-// CLI11 calls its callback, which prints its result to standard output and throws CLI::RuntimeError with
-// an exit code where it did not succeed (see Fail).
+// The commands of `capstan`, one file each. A command adds itself to the program; when it was
+// chosen, CLI11 calls its callback, which prints its result to standard output and throws
+// CLI::RuntimeError with an exit code where it did not succeed (see Fail).
 #pragma once
 
 #include <CLI/CLI.hpp>
@@ -10,8 +10,8 @@
 
 namespace capstan::cli {
 
-// Exit codes, for scripts: 0 done; 1 the answer is no (not trusted, not converged, …); 2 wrong usage or
-// bad input; 3 something else failed (no connection, no permission, …).
+// Exit codes, for scripts: 0 done; 1 the answer is no (not trusted, not converged, …); 2 wrong
+// usage or bad input; 3 something else failed (no connection, no permission, …).
 enum ExitCode { kDone = 0, kNo = 1, kUsage = 2, kFailed = 3 };
 
 // Prints "capstan: MESSAGE" to standard error and ends the command: InvalidArgument, NotFound,
@@ -19,14 +19,14 @@ enum ExitCode { kDone = 0, kNo = 1, kUsage = 2, kFailed = 3 };
 [[noreturn]] void Fail(const absl::Status& status);
 [[noreturn]] void Fail(ExitCode code, std::string_view message);
 
-void AddPkiCommands(CLI::App& app);          // pki key, root-ca, csr, sign, …
-void AddInspectCommand(CLI::App& app);       // inspect
-void AddVerifyCommand(CLI::App& app);        // verify
-void AddProxyConfigCommand(CLI::App& app);   // proxy-config secret
-void AddEnvoyStatsCommand(CLI::App& app);    // envoy-stats
+void AddPkiCommands(CLI::App& app);            // pki key, root-ca, csr, sign, …
+void AddInspectCommand(CLI::App& app);         // inspect
+void AddVerifyCommand(CLI::App& app);          // verify
+void AddProxyConfigCommand(CLI::App& app);     // proxy-config secret
+void AddEnvoyStatsCommand(CLI::App& app);      // envoy-stats
 void AddEnvoyBootstrapCommand(CLI::App& app);  // envoy-bootstrap
-void AddControlCommands(CLI::App& app);      // status, fleet list, reload, token create
-void AddDemoCommand(CLI::App& app);          // demo
-void AddCompletionCommand(CLI::App& app);    // completion bash|zsh|fish
+void AddControlCommands(CLI::App& app);        // status, fleet list, reload, token create
+void AddDemoCommand(CLI::App& app);            // demo
+void AddCompletionCommand(CLI::App& app);      // completion bash|zsh|fish
 
 }  // namespace capstan::cli

@@ -239,7 +239,8 @@ absl::StatusOr<DataPath> Mesh::Counters(const std::string& workload) const {
   DataPath seen;
   for (const auto& [name, value] : stats) {
     const int64_t count = static_cast<int64_t>(value);
-    if (absl::StartsWith(name, "listener.probe.") || absl::StartsWith(name, "cluster.sds.")) continue;
+    if (absl::StartsWith(name, "listener.probe.") || absl::StartsWith(name, "cluster.sds."))
+      continue;
     if (name == "listener.inbound.downstream_cx_total") seen.connections += count;
     if (name == "listener.inbound.ssl.handshake") seen.full_handshakes += count;
     if (name == "listener.inbound.ssl.session_reused") seen.full_handshakes -= count;

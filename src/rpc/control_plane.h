@@ -26,18 +26,19 @@ struct ServingCertificate {
 };
 
 struct IssueRequest {
-  std::string csr;                   // PEM, as received
-  absl::Duration ttl;                // <= 0: the default
-  std::string instance;              // of the caller; empty: a client that does not say (stock agents)
-  bool for_agent = false;            // the agent's own credential, not what its workload shows
+  std::string csr;         // PEM, as received
+  absl::Duration ttl;      // <= 0: the default
+  std::string instance;    // of the caller; empty: a client that does not say (stock agents)
+  bool for_agent = false;  // the agent's own credential, not what its workload shows
 };
 
 struct IssueResponse {
-  std::vector<std::string> chain;  // PEM: leaf, each intermediate, last the whole bundle as one element
+  std::vector<std::string>
+      chain;  // PEM: leaf, each intermediate, last the whole bundle as one element
 };
 
-// What the gRPC services need of the program behind them. server/ implements it. Every method is called
-// from many threads at once and returns without waiting for a peer.
+// What the gRPC services need of the program behind them. server/ implements it. Every method is
+// called from many threads at once and returns without waiting for a peer.
 class ControlPlane {
  public:
   virtual ~ControlPlane() = default;
@@ -45,8 +46,9 @@ class ControlPlane {
   virtual std::shared_ptr<const trust::TrustState> trust() const = 0;
   virtual std::shared_ptr<const ServingCertificate> serving() const = 0;
 
-  // Verifies what was shown against the bundle of this moment. A certificate beats a token; one that is
-  // shown and does not verify is refused even beside a good token. Unauthenticated says why.
+  // Verifies what was shown against the bundle of this moment. A certificate beats a token; one
+  // that is shown and does not verify is refused even beside a good token. Unauthenticated says
+  // why.
   virtual absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& shown) = 0;
 
   // One certificate. InvalidArgument: the CSR or the TTL; Unauthenticated: the token was used;
@@ -67,8 +69,8 @@ class ControlPlane {
   // The update a stream sends for this snapshot, serialized once for all streams.
   virtual std::shared_ptr<const fleet::v1::TrustUpdate> update() const = 0;
 
-  // `changed` is called after every change of trust() or update(), from the changing thread, and only
-  // schedules. It is not called any more once the returned handle is destroyed.
+  // `changed` is called after every change of trust() or update(), from the changing thread, and
+  // only schedules. It is not called any more once the returned handle is destroyed.
   virtual std::shared_ptr<void> Subscribe(std::function<void()> changed) = 0;
 
   // The operator's calls.

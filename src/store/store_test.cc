@@ -185,7 +185,7 @@ TEST_P(StoreTest, ThePopulationKeepsTheLatestOfEachInstanceAndPurpose) {
   ASSERT_TRUE(store_->PutPopulation({}).ok());
   for (int i = 0; i < 2; ++i) {
     Reopen();  // which checks the whole file
-  EXPECT_THAT(*store_->LoadPopulation(), ElementsAre(nameless1, nameless2, agent, newer));
+    EXPECT_THAT(*store_->LoadPopulation(), ElementsAre(nameless1, nameless2, agent, newer));
     Reopen();  // checks the file: SQLite must find nothing wrong with these rows
   }
   EXPECT_EQ(*store_->ForgetPopulation(At(150)), 3);
