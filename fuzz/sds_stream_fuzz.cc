@@ -123,7 +123,7 @@ class Machine {
     if (shape & 32) {
       request.error = program_.Text();
     }
-    request.has_secrets = shape & 64;
+    request.held_version = shape & 64 ? "t1.1" : "";
     for (size_t left = program_.Byte() % 6; left > 0; --left) {
       request.names.push_back(AnyName());
     }

@@ -60,13 +60,13 @@ class CivetHttpServer final : public HttpServer {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(
-    const std::string& address, std::map<std::string, Handler> handlers) {
+    const std::string& address, const std::map<std::string, Handler>& handlers) {
   try {
     auto server = std::make_unique<CivetServer>(std::vector<std::string>{
         "listening_ports", address, "num_threads", "4", "enable_keep_alive", "no"});
     std::vector<std::unique_ptr<Endpoint>> endpoints;
-    for (auto& [path, handler] : handlers) {
-      endpoints.push_back(std::make_unique<Endpoint>(path, std::move(handler)));
+    for (const auto& [path, handler] : handlers) {
+      endpoints.push_back(std::make_unique<Endpoint>(path, handler));
       server->addHandler(path, endpoints.back().get());
     }
     return std::make_unique<CivetHttpServer>(std::move(server), std::move(endpoints));

@@ -23,8 +23,8 @@ class HttpServer {
   using Handler = std::function<HttpResponse()>;
 
   // `address` is "IP:port"; port 0 takes a free one. 404 for other paths, 405 for other methods.
-  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& address,
-                                                           std::map<std::string, Handler> handlers);
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(
+      const std::string& address, const std::map<std::string, Handler>& handlers);
   virtual ~HttpServer() = default;
   virtual int port() const = 0;
 };

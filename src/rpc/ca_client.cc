@@ -88,7 +88,8 @@ void GrpcCaClient::CreateCertificate(const Request& request, Callback done) {
   calls_->Add(call.get());
   call->stub->async()->CreateCertificate(
       &call->context, &call->request, &call->response,
-      [call, calls = calls_, &executor = executor_, done = std::move(done)](grpc::Status status) {
+      [call, calls = calls_, &executor = executor_,
+       done = std::move(done)](const grpc::Status& status) {
         executor.Post([done, answer = AnswerOf(*call, status)] { done(answer); });
         calls->Remove(call.get());  // the executor may be gone from here on
       });

@@ -77,15 +77,16 @@ grpc::ServerUnaryReactor* CaService::CreateCertificate(grpc::CallbackServerConte
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
   absl::StatusOr<grpc::ByteBuffer> created = Create(*context, *request);
-  if (created.ok()) {
+  const absl::Status status = created.status();
+  if (status.ok()) {
     *response = *std::move(created);
   } else {
     log::Info("certificate refused", {{"peer", context->peer()},
-                                      {"code", absl::StatusCodeToString(created.status().code())},
-                                      {"why", created.status().message()}});
+                                      {"code", absl::StatusCodeToString(status.code())},
+                                      {"why", status.message()}});
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpc(created.status()));
+  reactor->Finish(ToGrpc(status));
   return reactor;
 }
 

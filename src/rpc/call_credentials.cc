@@ -18,7 +18,7 @@ constexpr size_t kMaxChainBytes = 64 << 10;
 constexpr size_t kMaxChainLength = 10;
 constexpr size_t kMaxNameBytes = 128;
 
-std::string_view View(grpc::string_ref text) {
+std::string_view View(const grpc::string_ref& text) {
   return {text.data(), text.size()};
 }
 

@@ -17,10 +17,11 @@ grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext& context, const abs
 template <typename Response>
 grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext& context,
                                  absl::StatusOr<Response> answer, Response& response) {
-  if (answer.ok()) {
+  const absl::Status status = answer.status();
+  if (status.ok()) {
     response = *std::move(answer);
   }
-  return Finish(context, answer.status());
+  return Finish(context, status);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ auto FindIssuer(const Certificates& among, const x509::Certificate& subject) {
 }  // namespace
 
 bool KnownIntermediates::Knows(const x509::Certificate& certificate) const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return std::find(known_.begin(), known_.end(), certificate) != known_.end();
 }
 
@@ -37,7 +37,7 @@ void KnownIntermediates::Learn(const std::vector<x509::Certificate>& chain) {
     if (issuer == chain.end() || Knows(*issuer) || !subject.IsSignedBy(issuer->public_key())) {
       return;  // known ones were learned with all above them
     }
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (known_.size() == kMax) {
       known_.pop_front();
     }
@@ -50,7 +50,7 @@ void KnownIntermediates::Complete(std::vector<x509::Certificate>& chain) const {
   if (chain.size() != 1) {
     return;
   }
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   while (chain.size() <= kMax) {
     const auto issuer = FindIssuer(known_, chain.back());
     if (issuer == known_.end() || std::find(chain.begin(), chain.end(), *issuer) != chain.end()) {

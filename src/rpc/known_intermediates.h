@@ -2,10 +2,10 @@
 #pragma once
 
 #include <deque>
-#include <mutex>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "base/mutex.h"
 #include "x509/certificate.h"
 
 namespace capstan::rpc {
@@ -26,7 +26,7 @@ class KnownIntermediates {
 
   // Before and after a rotation, for some clusters. The oldest makes room.
   static constexpr size_t kMax = 32;
-  mutable std::mutex mutex_;
+  mutable Mutex mutex_;
   std::deque<x509::Certificate> known_ ABSL_GUARDED_BY(mutex_);
 };
 

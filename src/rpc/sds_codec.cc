@@ -61,7 +61,7 @@ void Pack(const sds::Resource& resource, google::protobuf::Any& any) {
 sds::Request FromWire(const discovery::DiscoveryRequest& wire) {
   sds::Request request = Common(wire);
   request.names.assign(wire.resource_names().begin(), wire.resource_names().end());
-  request.has_secrets = !wire.version_info().empty();
+  request.held_version = wire.version_info();
   return request;
 }
 
@@ -71,7 +71,9 @@ sds::Request FromWire(const discovery::DeltaDiscoveryRequest& wire) {
                        wire.resource_names_subscribe().end());
   request.unsubscribe.assign(wire.resource_names_unsubscribe().begin(),
                              wire.resource_names_unsubscribe().end());
-  request.has_secrets = !wire.initial_resource_versions().empty();
+  if (!wire.initial_resource_versions().empty()) {
+    request.held_version = wire.initial_resource_versions().begin()->second;
+  }
   return request;
 }
 

@@ -201,6 +201,7 @@ TEST_F(SdsServerTest, TwoConnectionsOfOneProcessAreOneConsumerAndAnotherNodeIsAn
   ASSERT_TRUE(leaf.Next());
   ASSERT_TRUE(trust.Next());
   ASSERT_TRUE(other.Next());
+  ASSERT_TRUE(Eventually([&] { return server_->Consumers().size() >= 2; }));
   EXPECT_THAT(server_->Consumers(), SizeIs(2));
 }
 
@@ -220,7 +221,7 @@ TEST_F(SdsServerTest, SendsBothAgainInNewBytesAfterARefusal) {
   EXPECT_NE(leaf.response().resources(0).value(), refused);
   EXPECT_NE(trust.response().resources(0).value(), accepted);
   EXPECT_TRUE(OnlyConsumer().acknowledged_bundle.empty());
-  ASSERT_TRUE(OnlyConsumer().last_nack.has_value());
+  ASSERT_TRUE(Eventually([&] { return OnlyConsumer().last_nack.has_value(); }));
   EXPECT_EQ(OnlyConsumer().last_nack->message, "Failed to load private key");
   EXPECT_EQ(OnlyConsumer().last_nack->resource, "default");
   leaf.Ack();
@@ -423,6 +424,24 @@ TEST_F(SdsServerTest, StopEndsLiveStreamsSoThatTheyComeBack) {
   server_->Stop();
   EXPECT_FALSE(leaf.Next());
   EXPECT_EQ(leaf.End().error_code(), grpc::StatusCode::UNAVAILABLE);
+}
+
+// A request that arrives in the moment its stream is ended must not touch the call any more.
+TEST_F(SdsServerTest, StopsWhileRequestsArrive) {
+  for (int round = 0; round < 50; ++round) {
+    Restart();
+    server_->Publish(MaterialOf(1, "root A", "leaf1"));
+    const auto stub = Client();
+    std::vector<std::unique_ptr<StateStream>> streams;
+    for (int i = 0; i < 4; ++i) {
+      streams.push_back(std::make_unique<StateStream>(*stub, std::vector<std::string>{"default"}));
+      ASSERT_TRUE(streams.back()->Next());
+    }
+    for (const auto& stream : streams) {
+      stream->Ack();
+    }
+    server_->Stop();
+  }
 }
 
 TEST_F(SdsServerTest, ManyStreamsThatComeAndGoWhileMaterialChanges) {

@@ -29,7 +29,12 @@ class SdsStream {
  public:
   virtual ~SdsStream() = default;
 
-  virtual void Read() = 0;
+  // Nothing after Finish: the call may be gone by then.
+  void Read() {
+    if (!finish_with_.has_value()) {
+      StartReading();
+    }
+  }
   // The message of the Read that was completed last.
   virtual sds::Request Request() const = 0;
 
@@ -59,6 +64,7 @@ class SdsStream {
   }
 
  private:
+  virtual void StartReading() = 0;
   virtual void Write(const sds::Response& response) = 0;
   virtual void End(const grpc::Status& status) = 0;
 
@@ -76,10 +82,10 @@ class SdsReactor final : public grpc::ServerBidiReactor<WireRequest, WireRespons
   void OnWriteDone(bool ok) override { events_.OnWritten(id_, ok); }
   void OnDone() override { events_.OnDone(id_); }
 
-  void Read() override { this->StartRead(&request_); }
   sds::Request Request() const override { return FromWire(request_); }
 
  private:
+  void StartReading() override { this->StartRead(&request_); }
   void Write(const sds::Response& response) override {
     ToWire(response, response_);
     this->StartWrite(&response_);

@@ -6,8 +6,11 @@
 #include <grpcpp/server.h>
 #include <grpcpp/server_builder.h>
 #include <grpcpp/server_posix.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <mutex>
 #include <utility>
 
@@ -34,7 +37,23 @@ constexpr int kKeepaliveMilliseconds = 30'000;
 constexpr int kKeepaliveTimeoutMilliseconds = 10'000;
 // The pings of stock agents (grpc-go's 15 s minimum) are no abuse.
 constexpr int kLeastPingIntervalMilliseconds = 15'000;
+// Of a connection without a call. An agent's has its trust stream; others come again.
+constexpr int kIdleMilliseconds = 300'000;
 constexpr int kShutdownSeconds = 2;
+
+// As many connections as the system lets us have: this gRPC gives its listener up for good when
+// accept(2) runs out of descriptors, and the usual soft limit of 1024 is reached by a thousand
+// agents.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) {
+    return;
+  }
+  limit.rlim_cur = limit.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    log::Warn("the limit of open files stays low", {{"why", std::strerror(errno)}});
+  }
+}
 
 // What both servers have in common: no client makes them hold more than this.
 void Bound(grpc::ServerBuilder& builder, int max_message_bytes) {
@@ -96,6 +115,7 @@ class GrpcServer final : public Server {
     grpc::ResourceQuota quota("capstand");
     builder.SetResourceQuota(quota.Resize(options_.max_memory_bytes));
     builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeMilliseconds);
+    builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, kIdleMilliseconds);
     // Two servers on one port would each get half of the connections.
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.AddListeningPort(options_.listen, credentials_, &port_);
@@ -163,6 +183,7 @@ class GrpcServer final : public Server {
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
                                                       ControlPlane& plane, Clock& clock) {
   RouteLibraryLogs();
+  RaiseDescriptorLimit();
   if (plane.serving() == nullptr) {
     return absl::FailedPreconditionError("the control plane has no serving certificate yet");
   }

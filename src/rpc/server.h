@@ -22,8 +22,9 @@ struct ServerOptions {
 // operator's calls on a Unix socket (of root and of our own user). `plane` and `clock` outlive it.
 class Server {
  public:
-  // Both ends listen when it returns. Unavailable: the address cannot be listened on, with the
-  // reason; the errors of PrepareUnixSocket for the socket.
+  // Both ends listen when it returns. Raises the process's limit of open files to what it may.
+  // Unavailable: the address cannot be listened on, with the reason; the errors of
+  // PrepareUnixSocket for the socket.
   static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
                                                        ControlPlane& plane, Clock& clock);
   // Shuts down.

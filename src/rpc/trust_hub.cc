@@ -32,7 +32,7 @@ absl::StatusOr<std::shared_ptr<TrustStream>> TrustHub::Open(grpc::CallbackServer
   auto stream =
       std::make_shared<TrustStream>(plane_, *this, options_.stream, context, std::move(shown),
                                     std::move(caller), crl_number, RealClock().Monotonic());
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (ending_) {
     return ShuttingDown();
   }
@@ -47,7 +47,7 @@ absl::StatusOr<std::shared_ptr<TrustStream>> TrustHub::Open(grpc::CallbackServer
 void TrustHub::Joined(TrustStream& stream, const std::string& key, int64_t generation) {
   std::shared_ptr<TrustStream> superseded;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     auto [at, added] = joined_.try_emplace(key, Member{&stream, generation});
     if (!added) {
       // The generation decides, not the order in which two threads come here.
@@ -72,7 +72,7 @@ void TrustHub::Joined(TrustStream& stream, const std::string& key, int64_t gener
 
 void TrustHub::Gone(TrustStream& stream, const std::string& key) {
   std::shared_ptr<TrustStream> last;  // destroyed without the lock
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   // A superseded stream's place is another's by now.
   if (auto place = joined_.find(key); place != joined_.end() && place->second.stream == &stream) {
     joined_.erase(place);
@@ -87,7 +87,7 @@ void TrustHub::Gone(TrustStream& stream, const std::string& key) {
 }
 
 std::shared_ptr<const SerializedUpdate> TrustHub::Newest() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   // Asked for under the lock: numbers grow in the order in which the updates were current.
   std::shared_ptr<const fleet::v1::TrustUpdate> source = plane_.update();
   if (newest_ == nullptr || source != newest_source_) {
@@ -102,7 +102,7 @@ std::shared_ptr<const SerializedUpdate> TrustHub::Newest() {
 
 std::vector<std::shared_ptr<TrustStream>> TrustHub::Streams() const {
   std::vector<std::shared_ptr<TrustStream>> streams;
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   streams.reserve(streams_.size());
   for (const auto& [raw, stream] : streams_) {
     streams.push_back(stream);
@@ -137,7 +137,7 @@ void TrustHub::Tick() {
 
 void TrustHub::EndAll() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     ending_ = true;
   }
   for (const std::shared_ptr<TrustStream>& stream : Streams()) {
@@ -148,15 +148,18 @@ void TrustHub::EndAll() {
 void TrustHub::Stop() {
   subscription_ = nullptr;
   {
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     ending_ = true;
-    emptied_.wait(lock, [this] { return streams_.empty(); });
+    emptied_.wait(mutex_, [this] {
+      mutex_.AssertHeld();
+      return streams_.empty();
+    });
   }
   loop_.Stop();
 }
 
 size_t TrustHub::open_streams() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return streams_.size();
 }
 

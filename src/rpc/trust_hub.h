@@ -5,7 +5,6 @@
 #include <condition_variable>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -13,6 +12,7 @@
 #include "absl/status/status.h"
 #include "base/clock.h"
 #include "base/event_loop.h"
+#include "base/mutex.h"
 #include "rpc/control_plane.h"
 #include "rpc/trust_stream.h"
 
@@ -67,8 +67,8 @@ class TrustHub final : public TrustStreamSet {
   const Options options_;
 
   // Never held while a stream is called.
-  mutable std::mutex mutex_;
-  std::condition_variable emptied_;
+  mutable Mutex mutex_;
+  std::condition_variable_any emptied_;
   std::map<TrustStream*, std::shared_ptr<TrustStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Member> joined_ ABSL_GUARDED_BY(mutex_);  // by identity and instance
   std::shared_ptr<const fleet::v1::TrustUpdate> newest_source_ ABSL_GUARDED_BY(mutex_);

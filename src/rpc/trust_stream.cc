@@ -36,12 +36,12 @@ TrustStream::TrustStream(ControlPlane& plane, TrustStreamSet& set, const TrustSt
       refilled_(monotonic) {}
 
 void TrustStream::Start() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   ReadNext();
 }
 
 authn::Caller TrustStream::caller() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return caller_;
 }
 
@@ -52,7 +52,7 @@ void TrustStream::OnReadDone(bool ok) {
   }
   absl::Status handled = Handle(incoming_);
   incoming_.Clear();
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (handled.ok()) {
     ReadNext();
   } else {
@@ -88,7 +88,7 @@ absl::Status TrustStream::HandleHello(const fleet::v1::Hello& hello) {
   instance_ = hello.instance();
   key_ = absl::StrCat(who.id.ToString(), " ", instance_);
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     joined_ = true;
   }
   set_.Joined(*this, key_, generation);
@@ -128,7 +128,7 @@ void TrustStream::Refill(absl::Duration monotonic) {
 
 void TrustStream::Recheck(const trust::TrustState& trust) {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (end_.has_value() ||
         (Holds(trust.bundle, caller_.root_fingerprint) && crl_number_ == trust.crl_number)) {
       return;
@@ -138,7 +138,7 @@ void TrustStream::Recheck(const trust::TrustState& trust) {
   if (again.ok() && !again->certificate.has_value()) {
     again = absl::UnauthenticatedError("the trust stream needs a certificate");
   }
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (!again.ok()) {
     EndLocked(again.status());
     return;
@@ -148,7 +148,7 @@ void TrustStream::Recheck(const trust::TrustState& trust) {
 }
 
 void TrustStream::Push(std::shared_ptr<const SerializedUpdate> update) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (!joined_ || end_.has_value() || update->number <= newest_number_) {
     return;
   }
@@ -168,7 +168,7 @@ void TrustStream::WriteNext() {
 }
 
 void TrustStream::OnWriteDone(bool ok) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   sending_ = nullptr;
   if (end_.has_value()) {
     if (!finished_) {
@@ -183,7 +183,7 @@ void TrustStream::OnWriteDone(bool ok) {
 }
 
 void TrustStream::End(const absl::Status& status) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   EndLocked(status);
 }
 
@@ -200,7 +200,7 @@ void TrustStream::EndLocked(const absl::Status& status) {
 }
 
 void TrustStream::Tick(absl::Time now, absl::Duration monotonic) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (done_) {
     return;
   }
@@ -236,7 +236,7 @@ void TrustStream::OnDone() {
   std::shared_ptr<TrustStream> self = shared_from_this();
   absl::Status ended;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     done_ = true;
     ended = end_.value_or(absl::OkStatus());
   }

@@ -7,12 +7,12 @@
 
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "rpc/control_plane.h"
 
 namespace capstan::rpc {
@@ -97,10 +97,8 @@ class TrustStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc:
   std::string key_;  // of the identity and the instance
   std::optional<int64_t> generation_;
 
-  // gRPC's Start… and Finish are called under it: they never call a reaction themselves. The
-  // standard mutex and not Abseil's, which a sanitizer cannot see into where it is a system
-  // library.
-  mutable std::mutex mutex_;
+  // gRPC's Start… and Finish are called under it: they never call a reaction themselves.
+  mutable Mutex mutex_;
   authn::Caller caller_ ABSL_GUARDED_BY(mutex_);
   int64_t crl_number_ ABSL_GUARDED_BY(mutex_);
   bool joined_ ABSL_GUARDED_BY(mutex_) = false;

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 
@@ -66,12 +67,17 @@ void Consumer::Requested(StreamId id, const Request& request, Moment now, Action
 
 void Consumer::Hear(StreamId id, Stream& stream, const Request& request, Moment now,
                     Actions& actions) {
-  // What a new stream says of secrets it has, it has from an earlier one.
-  const bool returning = !stream.started() && request.has_secrets;
+  // What a new stream says it holds, it got on an earlier one: of ours, or of another agent
+  // process.
+  const bool returning = !stream.started() && !request.held_version.empty();
+  const bool ours = returning && absl::StartsWith(request.held_version, absl::StrCat(tag_, "."));
   const Stream::Effect effect = stream.Apply(request, names_);
   for (const std::string& name : effect.subscribed) {
     const Kind kind = *names_.KindOf(name);
-    if (const auto ghost = expected_.find(name); returning && ghost != expected_.end()) {
+    const auto ghost = expected_.find(name);
+    // With another stream for the name it might be that one's holder, whose stream's end is yet to
+    // be heard.
+    if (ours && ghost != expected_.end() && StreamsFor(name) == 1) {
       expected_.erase(ghost);
     } else {
       // A holder that nobody knew of: what counted was counted without it.
@@ -332,6 +338,12 @@ Consumer::Offer Consumer::NewEdition(Kind kind, std::shared_ptr<const Material> 
                            .stamp = absl::StrCat(tag_, ".", editions_),
                            .material = std::move(material),
                            .why = std::move(why)}};
+}
+
+int64_t Consumer::StreamsFor(const std::string& name) const {
+  return std::count_if(streams_.begin(), streams_.end(), [&](const auto& entry) {
+    return entry.second.subscriptions().contains(name);
+  });
 }
 
 bool Consumer::Subscribes(Kind kind) const {

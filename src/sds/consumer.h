@@ -70,6 +70,7 @@ class Consumer {
 
   Offer NewEdition(Kind kind, std::shared_ptr<const Material> material, std::string why);
   bool Differs(Kind kind) const;
+  int64_t StreamsFor(const std::string& name) const;
   bool Subscribes(Kind kind) const;
   bool AcceptedByAll(Kind kind) const;
   bool RefusedByAny(Kind kind) const;
@@ -93,7 +94,7 @@ class Consumer {
   std::optional<absl::Duration> leaf_held_until_;
   bool returning_ = false;  // it came with a leaf of its own, of which nothing is known
   // Names whose stream ended though their holder may live, until when. One that comes back says
-  // that it has secrets; one that does not is another holder.
+  // which of our editions it holds; one that does not is another holder.
   std::multimap<std::string, absl::Duration> expected_;
   std::set<std::string> noted_unknown_;
   absl::Duration left_at_ = absl::ZeroDuration();

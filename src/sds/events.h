@@ -49,7 +49,7 @@ struct Request {
       error;                       // present: the response of that nonce is refused, with this text
   std::vector<std::string> names;  // state of the world: the whole list; delta: what is added
   std::vector<std::string> unsubscribe;  // delta only
-  bool has_secrets = false;  // it names versions it accepted earlier: it holds secrets of someone's
+  std::string held_version;  // of what it accepted last, as it says; empty: it holds nothing
 };
 
 struct Resource {

@@ -51,7 +51,7 @@ void FakeEnvoy::Connect(size_t index, StreamId stream) {
   slot.latest_nonce.clear();
   Request first{.node_id = node_id, .type_url = std::string(kSecretType)};
   first.names.assign(slot.names.begin(), slot.names.end());
-  first.has_secrets = slot.has_secrets;
+  first.held_version = slot.version;
   slot.to_server.push_back(std::move(first));
 }
 
@@ -73,13 +73,15 @@ void FakeEnvoy::Receive(size_t index) {
   if (!good) {
     answer.error = "Failed to load private key";
   }
-  slot.has_secrets = slot.has_secrets || good;
+  if (good && !response.resources.empty()) {
+    slot.version = response.version;
+  }
   slot.settled.push_back(response.nonce);
   slot.latest_nonce = response.nonce;
   slot.to_server.push_back(std::move(answer));
 }
 
-void FakeEnvoy::DropName(size_t index, std::string name) {
+void FakeEnvoy::DropName(size_t index, const std::string& name) {
   Slot& slot = slots.at(index);
   slot.names.erase(name);
   Forget(index, name);

@@ -30,7 +30,7 @@ class FakeEnvoy {
     std::deque<Request> to_server;
     std::vector<std::string> settled;  // nonces it answered on this stream
     std::string latest_nonce;
-    bool has_secrets = false;
+    std::string version;  // accepted last
   };
   struct Held {
     Kind kind = Kind::kTrust;

@@ -17,7 +17,8 @@ Registry::ConsumerKey Registry::KeyOf(const std::string& node_id, const Peer& pe
   return {node_id, peer.pid, peer.started, 0};
 }
 
-Actions Registry::Opened(StreamId id, Front front, const Peer& peer, std::string tag, Moment now) {
+Actions Registry::Opened(StreamId id, Front front, const Peer& peer, const std::string& tag,
+                         Moment now) {
   Actions actions;
   if (unnamed_.size() + owners_.size() >= config_.limits.streams) {
     actions.ends.push_back(

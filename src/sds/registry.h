@@ -25,7 +25,7 @@ class Registry {
   Registry& operator=(const Registry&) = delete;
 
   // `tag`: random text of letters and digits, another one for each stream.
-  Actions Opened(StreamId id, Front front, const Peer& peer, std::string tag, Moment now);
+  Actions Opened(StreamId id, Front front, const Peer& peer, const std::string& tag, Moment now);
   Actions Requested(StreamId id, const Request& request, Moment now);
   Actions Written(StreamId id, Moment now);  // the response of the last Send for it left
   Actions Closed(StreamId id,

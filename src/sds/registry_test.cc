@@ -52,11 +52,11 @@ class RegistryTest : public ::testing::Test {
     return Do(registry_.Published(MaterialOf(sequence, std::move(roots), std::move(leaf)), Now()));
   }
   std::vector<std::string> Open(StreamId id, std::vector<std::string> names, int64_t pid = 7,
-                                bool has_secrets = false, std::string node = "node") {
+                                std::string held = "", std::string node = "node") {
     const Peer peer{.pid = pid, .started = 1, .connection = pid == 0 ? id : 1};
     Do(registry_.Opened(id, Front::kStateOfTheWorld, peer, absl::StrCat("t", id), Now()));
     names_[id] = names;
-    Request first{.node_id = node, .has_secrets = has_secrets};
+    Request first{.node_id = node, .held_version = held};
     first.names = std::move(names);
     return Do(registry_.Requested(id, first, Now()));
   }
@@ -187,15 +187,15 @@ TEST_F(RegistryTest, AConsumerThatTakesNoTrustGetsItsLeafAtOnceAndAcknowledgesNo
 // back first.
 TEST_F(RegistryTest, AReturningEnvoyGetsItsTrustFirst) {
   Publish(1, "AB", "leaf2");
-  EXPECT_THAT(Open(1, {"default"}, 7, /*has_secrets=*/true), IsEmpty());
-  EXPECT_THAT(Open(2, {"ROOTCA"}, 7, /*has_secrets=*/true), ElementsAre("ROOTCA=AB"));
+  EXPECT_THAT(Open(1, {"default"}, 7, "earlier-agent.1"), IsEmpty());
+  EXPECT_THAT(Open(2, {"ROOTCA"}, 7, "earlier-agent.1"), ElementsAre("ROOTCA=AB"));
   EXPECT_THAT(Ack(2), ElementsAre("default=leaf2"));
 }
 
 TEST_F(RegistryTest, AReturningEnvoyThatRefusesTheTrustGetsTheLeafThatMayMendIt) {
   Publish(1, "AB", "leaf2");
-  Open(1, {"default"}, 7, /*has_secrets=*/true);
-  Open(2, {"ROOTCA"}, 7, /*has_secrets=*/true);
+  Open(1, {"default"}, 7, "earlier-agent.1");
+  Open(2, {"ROOTCA"}, 7, "earlier-agent.1");
   EXPECT_THAT(Nack(2, "Failed to load private key"), ElementsAre("default=leaf2"));
   EXPECT_THAT(Ack(1), IsEmpty());
   EXPECT_FALSE(Acknowledges());
@@ -270,7 +270,7 @@ TEST_F(RegistryTest, AStreamThatEndsWithoutAnAnswerIsTakenForARefusal) {
   Do(registry_.Closed(2, Now()));
   EXPECT_FALSE(Acknowledges());
   EXPECT_FALSE(Report().last_nack.has_value());
-  EXPECT_THAT(Open(3, {"ROOTCA"}, 7, /*has_secrets=*/true), ElementsAre("ROOTCA=AB"));
+  EXPECT_THAT(Open(3, {"ROOTCA"}, 7, last_[2].version), ElementsAre("ROOTCA=AB"));
   Ack(3);
   EXPECT_FALSE(Acknowledges()) << "the same bytes again prove nothing";
   EXPECT_THAT(Pass(absl::Seconds(1)), UnorderedElementsAre("ROOTCA=AB", "default=leaf1"));
@@ -289,7 +289,7 @@ TEST_F(RegistryTest, WithoutAStreamThatWasThereNothingNewCounts) {
   Ack(2);
   EXPECT_EQ(Report().acknowledged_bundle.sequence, 1)
       << "the third stream's holder has the old roots";
-  Open(4, {"spiffe://cluster.local"}, 7, /*has_secrets=*/true);
+  Open(4, {"spiffe://cluster.local"}, 7, last_[3].version);
   EXPECT_EQ(Report().acknowledged_bundle.sequence, 1);
   Ack(4);
   EXPECT_EQ(Report().acknowledged_bundle.sequence, 2);
@@ -302,14 +302,17 @@ TEST_F(RegistryTest, ANewHolderIsNotTakenForTheOneThatIsExpectedBack) {
   Open(3, {"ROOTCA"});  // has nothing: not the one that was there
   Ack(3);
   EXPECT_FALSE(Acknowledges());
-  Open(4, {"ROOTCA"}, 7, /*has_secrets=*/true);
+  Do(registry_.Closed(3, Now()));
+  Open(4, {"ROOTCA"}, 7, last_[3].version);
   Ack(4);
+  EXPECT_FALSE(Acknowledges()) << "one of the two is still away";
+  Pass(absl::Minutes(1));
   EXPECT_EQ(Report().acknowledged_bundle.sequence, 2);
 }
 
 TEST_F(RegistryTest, AStreamThatNobodyKnewOfMustAcceptAsWell) {
   Serve();
-  Open(3, {"ROOTCA"}, 7, /*has_secrets=*/true);
+  Open(3, {"ROOTCA"}, 7, "earlier-agent.1");
   EXPECT_FALSE(Acknowledges()) << "it may hold what an earlier agent gave it";
   Ack(3);
   EXPECT_TRUE(Acknowledges());
@@ -333,10 +336,10 @@ TEST_F(RegistryTest, WhoLeavesAcknowledgesNothingAndStartsOverWhenItReturns) {
   Do(registry_.Closed(2, Now()));
   EXPECT_FALSE(Report().connected);
   EXPECT_FALSE(Acknowledges());
-  EXPECT_THAT(Open(3, {"ROOTCA"}, 7, /*has_secrets=*/true), ElementsAre("ROOTCA=A"));
+  EXPECT_THAT(Open(3, {"ROOTCA"}, 7, before), ElementsAre("ROOTCA=A"));
   EXPECT_NE(last_[3].version, before);
   Ack(3);
-  Open(4, {"default"}, 7, /*has_secrets=*/true);
+  Open(4, {"default"}, 7, last_[1].version);
   Ack(4);
   EXPECT_TRUE(Acknowledges());
   EXPECT_THAT(registry_.Reports(), SizeIs(1)) << "the same process";

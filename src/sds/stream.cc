@@ -82,7 +82,7 @@ Stream::Effect Stream::Apply(const Request& request, const Names& names) {
   if (first) {
     started_ = true;
     node_id_ = *request.node_id;
-    came_with_secrets_ = request.has_secrets;
+    came_with_secrets_ = !request.held_version.empty();
   }
   // A new stream has sent nothing yet: whatever nonce comes first is of an earlier stream.
   const Echo echo = first ? Echo::kNone : Classify(request.nonce);

@@ -50,6 +50,7 @@ absl::Status MemoryStore::CheckChange(const Change& change) const {
     }
   }
   auto known = [&](const std::string& id) {
+    mutex_.AssertHeld();
     return authorities_.contains(id) ||
            std::any_of(change.authorities.begin(), change.authorities.end(),
                        [&](const AuthorityRecord& authority) { return authority.id == id; });

@@ -138,7 +138,7 @@ absl::StatusOr<FileCertificate> SigningCertificate(const std::vector<FileCertifi
                                                    const x509::PrivateKey& key,
                                                    const std::string& key_file,
                                                    std::vector<std::string>& warnings) {
-  const x509::PublicKey public_key = key.public_key();
+  const x509::PublicKey& public_key = key.public_key();
   for (const FileCertificate& candidate : certificates) {
     if (!(candidate.certificate.public_key() == public_key)) continue;
     if (candidate.number > 1) {

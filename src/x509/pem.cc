@@ -63,7 +63,7 @@ class Base64Decoder {
         }
         continue;
       }
-      const int value = kBase64[static_cast<uint8_t>(c)];
+      const int8_t value = kBase64[static_cast<uint8_t>(c)];
       if (value < 0) {
         return Error(number, "is not base64");
       }

@@ -2,7 +2,10 @@
 // CA sets that cannot be used: each changes nothing, is named with its file, and costs no request.
 #include <nlohmann/json.hpp>
 
+#include "base/files.h"
+#include "base/random.h"
 #include "fixture.h"
+#include "x509/sign.h"
 
 namespace capstan::e2e {
 namespace {
@@ -37,6 +40,29 @@ class MalformedTest : public MeshTest {
     ReplaceCa(phases_.front().files);
     EXPECT_TRUE(mesh::WaitFor(absl::Seconds(20), [&] { return SourceError().empty(); }))
         << "the good set came back and the error stays: " << SourceError();
+  }
+
+  // Root A's intermediate once more, valid from `from` to `until` only.
+  trust::CaFiles WithValidity(absl::Time from, absl::Time until) {
+    auto root_key = x509::PrivateKey::ParsePem(
+        ReadFile(absl::StrCat(folder_, "/rootA/root-key.pem")).value_or(""));
+    auto signer = root_key.ok() ? x509::NewSigner(*root_key) : root_key.status();
+    EXPECT_TRUE(signer.ok()) << signer.status();
+    x509::CertificateTemplate intermediate{.serial = x509::NewSerial(SystemRandom().Bytes(16)),
+                                           .subject = {{{"O", "Istio"}, {"CN", "Intermediate CA"}}},
+                                           .not_before = from,
+                                           .not_after = until};
+    intermediate.extensions.basic_constraints = x509::Extensions::BasicConstraints{.ca = true};
+    intermediate.extensions.key_usage = x509::Extensions::Usage{.bits = x509::kKeyCertSign};
+    intermediate.extensions.subject_key_id = true;
+    intermediate.extensions.authority_key_id = true;
+    auto made =
+        x509::SignCertificate(intermediate, a_->intermediate_key.public_key(), a_->root, **signer);
+    EXPECT_TRUE(made.ok()) << made.status();
+    trust::CaFiles files = phases_.front().files;
+    files["ca-cert.pem"] = made->ToPem();
+    files["cert-chain.pem"] = made->ToPem() + a_->root.ToPem();
+    return files;
   }
 
   std::string LogTail() {
@@ -74,6 +100,25 @@ TEST_F(MalformedTest, EachIsRefusedByNameAndTrafficGoesOn) {
   ExpectRefused("two leaves",
                 with("ca-cert.pem", leaf->chain.front().ToPem() + leaf->chain.front().ToPem()),
                 "ca-cert.pem");
+  const absl::Time now = RealClock().Now();
+  ExpectRefused("expired", WithValidity(now - absl::Hours(2), now - absl::Hours(1)), "expired");
+  ExpectRefused("not yet valid", WithValidity(now + absl::Hours(1), now + absl::Hours(2)),
+                "not valid before");
+  ExpectNothingFailed();
+}
+
+TEST_F(MalformedTest, AChainInTheWrongOrderIsToleratedWithAWarning) {
+  const trust::CaFiles& good = phases_.front().files;
+  Begin(good);
+  Await(phases_.front());
+  trust::CaFiles turned = good;
+  turned["cert-chain.pem"] = a_->root.ToPem() + a_->intermediate.ToPem();
+  ReplaceCa(turned);
+  auto reloaded = mesh_->Capstan({"reload"});
+  ASSERT_TRUE(reloaded.ok()) << reloaded.status();
+  EXPECT_THAT(*reloaded, HasSubstr("out of order"));
+  EXPECT_EQ(SourceError(), "");
+  Await(phases_.front());
   ExpectNothingFailed();
 }
 
