@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/secret.h"
 
-#include <string.h>  // explicit_bzero. NOLINT(modernize-deprecated-headers)
+#include <string.h>  // explicit_bzero
 
 #include <utility>
 

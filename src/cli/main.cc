@@ -8,22 +8,22 @@
 #include "cli/usage.h"
 
 int main(int argc, char** argv) {
-  using namespace capstan::cli;
+  namespace cli = capstan::cli;
   std::signal(SIGPIPE, SIG_IGN);
   CLI::App app("capstan changes the trust anchors of a running mesh.", "capstan");
-  app.formatter(std::make_shared<HelpFormatter>());  // the commands inherit it
+  app.formatter(std::make_shared<cli::HelpFormatter>());  // the commands inherit it
   app.set_version_flag("--version", std::string("capstan ") + capstan::kVersion);
   app.require_subcommand(1);
   app.set_help_all_flag("--help-all", "Print help of every command");
-  AddPkiCommands(app);
-  AddInspectCommand(app);
-  AddVerifyCommand(app);
-  AddProxyConfigCommand(app);
-  AddEnvoyStatsCommand(app);
-  AddEnvoyBootstrapCommand(app);
-  AddControlCommands(app);
-  AddDemoCommand(app);
-  AddCompletionCommand(app);
+  cli::AddPkiCommands(app);
+  cli::AddInspectCommand(app);
+  cli::AddVerifyCommand(app);
+  cli::AddProxyConfigCommand(app);
+  cli::AddEnvoyStatsCommand(app);
+  cli::AddEnvoyBootstrapCommand(app);
+  cli::AddControlCommands(app);
+  cli::AddDemoCommand(app);
+  cli::AddCompletionCommand(app);
   app.footer(
       "exit codes: 0 done; 1 the answer is no; 2 wrong usage or bad input; 3 something else "
       "failed\n\n"
@@ -32,5 +32,5 @@ int main(int argc, char** argv) {
       "  capstan inspect --short intermediateA/cert-chain.pem\n"
       "  capstan demo\n"
       "  eval \"$(capstan completion bash)\"");
-  return RunProgram(app, argc, argv, std::cout, std::cerr);
+  return cli::RunProgram(app, argc, argv, std::cout, std::cerr);
 }

@@ -59,7 +59,7 @@ void Traffic::RunClient() {
   }
 }
 
-void Traffic::Fail(std::string what) {
+void Traffic::Fail(const std::string& what) {
   std::lock_guard<std::mutex> lock(mutex_);
   if (failed_++ == 0) first_failure_ = absl::StrCat(Now(), " ", what);
 }

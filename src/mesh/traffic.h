@@ -34,7 +34,7 @@ class Traffic {
 
  private:
   void RunClient();
-  void Fail(std::string what);
+  void Fail(const std::string& what);
 
   const Options options_;
   std::atomic<bool> stop_{false};
