@@ -81,7 +81,7 @@ void FakeEnvoy::Receive(size_t index) {
   slot.to_server.push_back(std::move(answer));
 }
 
-void FakeEnvoy::DropName(size_t index, const std::string& name) {
+void FakeEnvoy::DropName(size_t index, std::string name) {
   Slot& slot = slots.at(index);
   slot.names.erase(name);
   Forget(index, name);
@@ -90,7 +90,7 @@ void FakeEnvoy::DropName(size_t index, const std::string& name) {
   }
   Request request{.type_url = std::string(kSecretType)};
   if (slot.front == Front::kDelta) {
-    request.unsubscribe = {name};
+    request.unsubscribe = {std::move(name)};
   } else {
     request.nonce = slot.latest_nonce;
     request.names.assign(slot.names.begin(), slot.names.end());

@@ -50,7 +50,8 @@ class FakeEnvoy {
   void Connect(size_t slot, StreamId stream);
   // Takes the next response of a slot, and queues what the process answers.
   void Receive(size_t slot);
-  void DropName(size_t slot, const std::string& name);
+  // By value: the name may be an element of what it is dropped from.
+  void DropName(size_t slot, std::string name);
 
   std::map<size_t, Slot> slots;
   std::map<std::pair<size_t, std::string>, Held> held;
