@@ -195,7 +195,7 @@ absl::Status Daemon::StartHttp() {
     return HttpResponse{503, "text/plain; charset=utf-8",
                         plane_->has_ca() ? "starting or stopping\n" : "there is no CA yet\n"};
   };
-  CAPSTAN_ASSIGN_OR_RETURN(http_, HttpServer::Start(config_.http, std::move(handlers)));
+  CAPSTAN_ASSIGN_OR_RETURN(http_, HttpServer::Start(config_.http, handlers));
   log::Info("HTTP listens", {{"port", http_->port()}});
   return absl::OkStatus();
 }
