@@ -142,7 +142,7 @@ void SdsLoop::Handle(Opened& event) {
     return;
   }
   std::string tag = absl::BytesToHexString(random_.Bytes(8));
-  Perform(registry_.Opened(event.id, event.front, event.peer, std::move(tag), Now()));
+  Perform(registry_.Opened(event.id, event.front, event.peer, tag, Now()));
   stream.Read();
 }
 
