@@ -91,8 +91,8 @@ absl::Status UseFlags(const SignFlags& flags, Wish& wish) {
   x509::Extensions& extensions = wish.extensions.values;
   CAPSTAN_ASSIGN_OR_RETURN(extensions.sans, ToSubjectAltNames(flags.leaf));
   extensions.sans.critical = wish.subject.empty();  // RFC 5280 section 4.1.2.6
-  extensions.basic_constraints.emplace();
-  extensions.key_usage.emplace();
+  extensions.basic_constraints = x509::Extensions::BasicConstraints{};
+  extensions.key_usage = x509::Extensions::Usage{};
   if (flags.as_ca) {
     extensions.basic_constraints->ca = true;
     extensions.basic_constraints->path_length = flags.path_length;
