@@ -2,7 +2,6 @@
 #include "server/ca_directory.h"
 
 #include <filesystem>
-#include <set>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -17,28 +16,25 @@ namespace fs = std::filesystem;
 
 constexpr size_t kMaxCaFileBytes = 1 << 20;
 
-// The nearest folder at or above `path` that is there.
-fs::path NearestFolder(fs::path path) {
+// What has to change for `path` to become another thing: its own name in its folder, or that of the
+// topmost folder above it that is not there.
+void AddName(fs::path path, WatchPoints& points) {
   std::error_code error;
-  while (!fs::is_directory(path, error) && path.has_relative_path()) path = path.parent_path();
-  return path;
-}
-
-void AddFolder(const fs::path& path, std::set<std::string>& folders) {
-  fs::path nearest = NearestFolder(path);
-  if (!nearest.empty()) folders.insert(nearest.string());
+  while (!fs::is_directory(path.parent_path(), error) && path.parent_path().has_relative_path()) {
+    path = path.parent_path();
+  }
+  points[path.parent_path().string()].insert(path.filename().string());
 }
 
 // A link is replaced in the folder it stands in, and its target in the target's.
-void AddLink(const fs::path& path, int depth, std::set<std::string>& folders) {
+void AddLink(const fs::path& path, int depth, WatchPoints& points) {
+  AddName(path, points);
   std::error_code error;
-  AddFolder(path.parent_path(), folders);
   if (depth == 0 || !fs::is_symlink(path, error)) return;
   fs::path target = fs::read_symlink(path, error);
   if (error) return;
   if (target.is_relative()) target = path.parent_path() / target;
-  AddFolder(target, folders);
-  AddLink(target.lexically_normal(), depth - 1, folders);
+  AddLink(target.lexically_normal(), depth - 1, points);
 }
 
 }  // namespace
@@ -61,16 +57,16 @@ std::string DigestOf(const trust::CaFiles& files) {
   return x509::Sha256(content);
 }
 
-std::vector<std::string> FoldersToWatch(const std::string& path) {
+WatchPoints WatchPointsOf(const std::string& path) {
   constexpr int kLinks = 4;
   std::error_code error;
-  const fs::path directory = fs::absolute(path, error).lexically_normal();
-  std::set<std::string> folders;
-  AddFolder(directory, folders);
-  AddLink(directory.has_filename() ? directory : directory.parent_path(), kLinks, folders);
-  AddLink(directory / "..data", kLinks, folders);
-  for (const std::string& name : trust::CaFileNames()) AddLink(directory / name, kLinks, folders);
-  return {folders.begin(), folders.end()};
+  fs::path directory = fs::absolute(path, error).lexically_normal();
+  if (!directory.has_filename()) directory = directory.parent_path();
+  WatchPoints points;
+  AddLink(directory, kLinks, points);
+  AddLink(directory / "..data", kLinks, points);
+  for (const std::string& name : trust::CaFileNames()) AddLink(directory / name, kLinks, points);
+  return points;
 }
 
 }  // namespace capstan::server

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
+#include <set>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "trust/ca_set.h"
@@ -16,9 +17,10 @@ absl::StatusOr<trust::CaFiles> ReadCaDirectory(const std::string& path);
 // Equal for equal names and bytes.
 std::string DigestOf(const trust::CaFiles& files);
 
-// The folders in which something must happen when the files change: the directory, the one it is
-// in, and the same for whatever symbolic links lead to (a Kubernetes mount swaps one of them).
-// Where the directory is missing, the nearest one above it that is there.
-std::vector<std::string> FoldersToWatch(const std::string& path);
+// Folder → the names in it that must change when the CA files do: the files, the directory itself,
+// and the same for whatever symbolic links lead to (a Kubernetes mount swaps one of them). Where a
+// folder is missing, the first missing name below the nearest one that is there.
+using WatchPoints = std::map<std::string, std::set<std::string>>;
+WatchPoints WatchPointsOf(const std::string& path);
 
 }  // namespace capstan::server

@@ -97,13 +97,27 @@ void DirectoryWatcher::WaitForEvents(absl::Duration timeout) {
   const int64_t milliseconds =
       std::clamp<int64_t>(absl::ToInt64Milliseconds(timeout) + 1, 1, 60'000);
   if (poll(fds, inotify_ < 0 ? 1 : 2, static_cast<int>(milliseconds)) <= 0) return;
+  if (uint64_t woken = 0; fds[0].revents != 0) (void)!read(wake_, &woken, sizeof(woken));
+  if (inotify_ >= 0 && fds[1].revents != 0 && ReadEvents()) settler_.Touched(clock_.Monotonic());
+}
+
+// True: something happened that may concern the CA files. What, does not matter: the look that
+// follows reads everything. Their folders may be anybody's, and are full of other news.
+bool DirectoryWatcher::ReadEvents() {
+  bool concerned = false;
   char buffer[4096] __attribute__((aligned(__alignof__(inotify_event))));
-  if (fds[0].revents != 0) (void)!read(wake_, buffer, sizeof(buffer));
-  if (inotify_ < 0 || fds[1].revents == 0) return;
-  // What happened does not matter, only that it did: the look that follows reads everything.
-  while (read(inotify_, buffer, sizeof(buffer)) > 0) {
+  while (true) {
+    const ssize_t length = read(inotify_, buffer, sizeof(buffer));
+    if (length <= 0) return concerned;
+    for (ssize_t at = 0; at < length;) {
+      const auto* event = reinterpret_cast<const inotify_event*>(buffer + at);
+      at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
+      const auto watch = watches_.find(event->wd);
+      concerned |= (event->mask & IN_Q_OVERFLOW) != 0 ||
+                   (watch != watches_.end() &&
+                    (event->len == 0 || watch->second.contains(event->name)));
+    }
   }
-  settler_.Touched(clock_.Monotonic());
 }
 
 void DirectoryWatcher::Look() {
@@ -130,12 +144,13 @@ void DirectoryWatcher::Answer(const absl::StatusOr<Outcome>& outcome) {
 
 void DirectoryWatcher::Rewatch() {
   if (inotify_ < 0) return;
-  std::set<int> watches;
-  for (const std::string& folder : FoldersToWatch(path_)) {
-    int watch = inotify_add_watch(inotify_, folder.c_str(), kEvents);
-    if (watch >= 0) watches.insert(watch);
+  std::map<int, std::set<std::string>> watches;
+  for (const auto& [folder, names] : WatchPointsOf(path_)) {
+    const int watch = inotify_add_watch(inotify_, folder.c_str(), kEvents);
+    // Two paths may lead to one folder.
+    if (watch >= 0) watches[watch].insert(names.begin(), names.end());
   }
-  for (int old : watches_) {
+  for (const auto& [old, names] : watches_) {
     if (!watches.contains(old)) inotify_rm_watch(inotify_, old);
   }
   watches_ = std::move(watches);

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <future>
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -42,6 +43,7 @@ class DirectoryWatcher {
   void Look();
   void WaitForEvents(absl::Duration timeout);
   void Rewatch();
+  bool ReadEvents();
   void Wake();
   void Answer(const absl::StatusOr<Outcome>& outcome);
 
@@ -50,7 +52,7 @@ class DirectoryWatcher {
   const Offer offer_;
   int inotify_ = -1;
   int wake_ = -1;
-  std::set<int> watches_;
+  std::map<int, std::set<std::string>> watches_;  // inotify's number → the names that matter
   Settler settler_;  // the thread's
 
   absl::Mutex mutex_;

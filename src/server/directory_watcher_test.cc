@@ -4,9 +4,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <fstream>
-#include <mutex>
+#include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "base/random.h"
@@ -127,6 +128,29 @@ TEST_F(DirectoryWatcherTest, ASwappedSymlinkToTheDirectoryAndFilesLinkedFromElse
   fs::create_directory_symlink("two", base_ / "next");
   fs::rename(base_ / "next", dir_);
   EXPECT_TRUE(Sees({{"ca-cert.pem", "3"}}));
+}
+
+// What else happens in the folder around it must neither delay a look nor cause one.
+TEST_F(DirectoryWatcherTest, ABusyNeighbourDoesNotMatter) {
+  fs::create_directory(dir_);
+  Write(dir_ / "ca-cert.pem", "1");
+  Watch();
+  EXPECT_TRUE(Sees({{"ca-cert.pem", "1"}}));
+  std::atomic<bool> stop = false;
+  std::thread neighbour([&] {
+    while (!stop.load()) {
+      std::ofstream(base_ / "answers", std::ios::app) << "200\n";
+      std::ofstream(dir_ / "notes.txt") << "x";
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+  });
+  absl::SleepFor(absl::Milliseconds(100));
+  Write(dir_ / "ca-cert.pem", "2");
+  EXPECT_TRUE(Sees({{"ca-cert.pem", "2"}}));
+  stop = true;
+  neighbour.join();
+  absl::MutexLock lock(&mutex_);
+  EXPECT_EQ(seen_.size(), 2u);
 }
 
 TEST_F(DirectoryWatcherTest, AFileThatIsWrittenSlowlyIsSeenWhole) {

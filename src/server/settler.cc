@@ -6,6 +6,8 @@
 namespace capstan::server {
 
 void Settler::Touched(absl::Duration now) {
+  restless_since_ = std::min(restless_since_, now);
+  if (now - restless_since_ >= options_.patience) return;
   due_ = now + options_.quiet;
   pending_.reset();
 }
@@ -24,6 +26,7 @@ bool Settler::Looked(absl::Duration now, const std::string& digest) {
     return false;
   }
   pending_.reset();
+  restless_since_ = absl::InfiniteDuration();
   due_ = now + options_.rescan;
   if (known) return false;
   offered_ = digest;

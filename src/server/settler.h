@@ -16,6 +16,8 @@ class Settler {
   struct Options {
     absl::Duration quiet = absl::Milliseconds(100);
     absl::Duration between_looks = absl::Milliseconds(50);
+    // Where it never becomes quiet, the two looks alone decide from here on.
+    absl::Duration patience = absl::Seconds(2);
     // Without any event: for file systems that give none.
     absl::Duration rescan = absl::Seconds(5);
     // What was refused is offered again: time alone may mend it (a certificate not yet valid).
@@ -38,6 +40,7 @@ class Settler {
  private:
   const Options options_;
   absl::Duration due_;
+  absl::Duration restless_since_ = absl::InfiniteDuration();
   std::optional<std::string> pending_;  // seen once
   std::optional<std::string> offered_;
   absl::Duration retry_at_ = absl::InfiniteDuration();

@@ -40,6 +40,22 @@ TEST_F(SettlerTest, AnEventInBetweenStartsAnew) {
   EXPECT_TRUE(settler_.Looked(now_, "x"));
 }
 
+TEST_F(SettlerTest, RestlessnessPutsALookOffOnlySoLong) {
+  const absl::Duration begin = now_;
+  bool offered = false;
+  while (!offered && now_ < begin + absl::Minutes(1)) {
+    settler_.Touched(now_);
+    if (now_ >= settler_.due()) offered = settler_.Looked(now_, "x");
+    now_ += absl::Milliseconds(10);
+  }
+  EXPECT_TRUE(offered);
+  EXPECT_LE(now_, begin + options_.patience + options_.quiet + absl::Seconds(1));
+  settler_.Offered(now_, true);
+  // After that, quiet counts again.
+  settler_.Touched(now_);
+  EXPECT_EQ(settler_.due(), now_ + options_.quiet);
+}
+
 TEST_F(SettlerTest, WhatIsKnownIsNotOfferedAgainButRescanned) {
   EXPECT_TRUE(Settle("x"));
   settler_.Offered(now_, true);
