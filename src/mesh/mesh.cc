@@ -97,7 +97,7 @@ absl::Status Mesh::StartControlPlane() {
                                    absl::FormatDuration(options_.leaf_ttl)};
   if (has_ca_directory_) argv.insert(argv.end(), {"--cacerts", ca_directory_});
   argv.insert(argv.end(), options_.capstand_flags.begin(), options_.capstand_flags.end());
-  CAPSTAN_RETURN_IF_ERROR(Launch("capstand", std::move(argv)));
+  CAPSTAN_RETURN_IF_ERROR(Launch("capstand", std::move(argv), options_.capstand_environment));
   bool ready = WaitFor(kStartTimeout, [&] {
     return processes_["capstand"]->Ended() ||
            envoy::AdminClient(Loopback(http_port_)).Get("/readyz").ok();
@@ -168,8 +168,11 @@ absl::Status Mesh::AwaitEnvoy(const std::string& workload) {
   return absl::OkStatus();
 }
 
-absl::Status Mesh::Launch(const std::string& name, std::vector<std::string> argv) {
-  commands_[name] = {.argv = std::move(argv), .log_path = LogPath(name)};
+absl::Status Mesh::Launch(const std::string& name, std::vector<std::string> argv,
+                          std::vector<std::string> environment) {
+  commands_[name] = {.argv = std::move(argv),
+                     .environment = std::move(environment),
+                     .log_path = LogPath(name)};
   start_order_.push_back(name);
   return Restart(name);
 }

@@ -44,6 +44,7 @@ class Mesh {
     std::string trust_domain = "cluster.local";
     absl::Duration leaf_ttl = absl::Hours(24);
     std::vector<std::string> capstand_flags = {};
+    std::vector<std::string> capstand_environment = {};  // "NAME=value"
   };
 
   // The workloads, in the order they are started.
@@ -90,7 +91,8 @@ class Mesh {
   absl::Status StartApplication();
   absl::Status StartAgent(const std::string& workload);
   absl::Status StartEnvoy(const std::string& workload);
-  absl::Status Launch(const std::string& name, std::vector<std::string> argv);
+  absl::Status Launch(const std::string& name, std::vector<std::string> argv,
+                      std::vector<std::string> environment = {});
   absl::Status AwaitEnvoy(const std::string& workload);
   std::string Path(const std::string& name) const;
   std::string LogTail(const std::string& process) const;
