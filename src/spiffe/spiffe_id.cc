@@ -96,6 +96,14 @@ SpiffeId SpiffeId::ForControlPlane(const TrustDomain& trust_domain) {
   return SpiffeId(trust_domain, "/capstan/control-plane");
 }
 
+SpiffeId SpiffeId::ForTrustHistory(const TrustDomain& trust_domain) {
+  return SpiffeId(trust_domain, "/capstan/trust-history");
+}
+
+SpiffeId SpiffeId::ForProbe(const TrustDomain& trust_domain) {
+  return SpiffeId(trust_domain, "/capstan/probe");
+}
+
 bool SpiffeId::IsReserved() const {
   return path_ == "/capstan" || absl::StartsWith(path_, "/capstan/");
 }

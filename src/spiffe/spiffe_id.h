@@ -38,6 +38,11 @@ class SpiffeId {
   // spiffe://<td>/capstan/control-plane: the control plane's own identity. Everything under
   // /capstan/ is reserved: no workload can obtain it.
   static SpiffeId ForControlPlane(const TrustDomain& trust_domain);
+  // spiffe://<td>/capstan/trust-history: who signs the links of the trust history.
+  static SpiffeId ForTrustHistory(const TrustDomain& trust_domain);
+  // spiffe://<td>/capstan/probe: what an agent shows its own consumers when it tries whom they
+  // trust. Nobody calls with it.
+  static SpiffeId ForProbe(const TrustDomain& trust_domain);
   bool IsReserved() const;
 
   const TrustDomain& trust_domain() const { return trust_domain_; }

@@ -1,10 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "x509/certificate.h"
 
-#include <openssl/err.h>
-
 #include <algorithm>
-#include <mutex>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -12,11 +9,14 @@
 #include "base/strings.h"
 #include "x509/der.h"
 #include "x509/extension_codec.h"
+#include "x509/lazy.h"
 #include "x509/name.h"
+#include "x509/oid.h"
 #include "x509/openssl.h"
 #include "x509/pem.h"
 #include "x509/seal.h"
 #include "x509/signature_algorithm.h"
+#include "x509/signed.h"
 
 namespace capstan::x509 {
 namespace {
@@ -56,12 +56,10 @@ absl::Status ReadName(der::Reader& reader, std::string_view what, std::string& d
 
 struct Certificate::Parsed {
   std::string der;
-  std::string_view signed_part;  // of `der`
-  std::string_view signature;
+  Signed envelope;  // views into `der`
   std::string fingerprint;
   int version = 1;
   std::optional<SerialNumber> serial;
-  std::string algorithm_der;
   std::string issuer_der;
   std::string subject_der;
   absl::Time not_before;
@@ -69,46 +67,17 @@ struct Certificate::Parsed {
   std::optional<PublicKey> key;
   ParsedExtensions extensions;
 
-  // Whether its own key signed it, once somebody asked.
-  mutable std::once_flag self_once;
-  mutable bool self_signed = false;
+  Lazy<bool> self_signed;
+  // OpenSSL takes longer to decode a certificate than to sign one, and most are never verified
+  // here.
+  Lazy<X509Ptr> decoded;
 
   absl::Status Read();
 
-  X509* Decoded() const {
-    std::call_once(once, [this] {
-      const unsigned char* at = Bytes(der);
-      decoded.reset(d2i_X509(nullptr, &at, static_cast<long>(der.size())));
-      ERR_clear_error();
-    });
-    return decoded.get();
-  }
-
  private:
-  absl::Status ReadBody(der::Reader body, std::string_view outer_algorithm);
   absl::Status ReadVersion(der::Reader& body);
   absl::Status ReadOptionalFields(der::Reader& body);
-
-  // OpenSSL takes longer to decode a certificate than to sign one, and most are never verified
-  // here.
-  mutable std::once_flag once;
-  mutable X509Ptr decoded;
 };
-
-absl::Status Certificate::Parsed::Read() {
-  der::Reader outer(der);
-  CAPSTAN_ASSIGN_OR_RETURN(der::Reader fields, outer.Enter(der::kSequence, "certificate"));
-  CAPSTAN_RETURN_IF_ERROR(outer.ExpectEnd("the certificate"));
-  CAPSTAN_ASSIGN_OR_RETURN(der::Item body, fields.Read(der::kSequence, "certificate body"));
-  signed_part = body.full;
-  CAPSTAN_ASSIGN_OR_RETURN(std::string_view algorithm,
-                           ReadAlgorithm(fields, "signature algorithm"));
-  CAPSTAN_ASSIGN_OR_RETURN(der::Item bits, fields.Read(der::kBitString, "signature"));
-  CAPSTAN_ASSIGN_OR_RETURN(signature, der::OctetsValue(fields, bits, "signature"));
-  CAPSTAN_RETURN_IF_ERROR(fields.ExpectEnd("the signature"));
-  algorithm_der = std::string(algorithm);
-  return ReadBody(fields.Inside(body), algorithm);
-}
 
 absl::Status Certificate::Parsed::ReadVersion(der::Reader& body) {
   if (body.NextTag() != der::Constructed(0)) {
@@ -125,16 +94,15 @@ absl::Status Certificate::Parsed::ReadVersion(der::Reader& body) {
   return absl::OkStatus();
 }
 
-absl::Status Certificate::Parsed::ReadBody(der::Reader body, std::string_view outer_algorithm) {
+absl::Status Certificate::Parsed::Read() {
+  CAPSTAN_ASSIGN_OR_RETURN(envelope, ReadSigned(der, "certificate"));
+  der::Reader body = der::Reader(der).Inside(envelope.body);
   CAPSTAN_RETURN_IF_ERROR(ReadVersion(body));
   CAPSTAN_ASSIGN_OR_RETURN(der::Item number, body.Read(der::kInteger, "serial number"));
   CAPSTAN_ASSIGN_OR_RETURN(std::string_view octets,
                            der::IntegerValue(body, number, "serial number"));
   serial = SerialNumber::FromDerInteger(octets);
-  CAPSTAN_ASSIGN_OR_RETURN(std::string_view algorithm, ReadAlgorithm(body, "signature algorithm"));
-  if (algorithm != outer_algorithm) {
-    return body.ErrorAt(algorithm, "the two signature algorithms of the certificate differ");
-  }
+  CAPSTAN_RETURN_IF_ERROR(ReadAlgorithmAgain(body, envelope, "certificate"));
   CAPSTAN_RETURN_IF_ERROR(ReadName(body, "issuer", issuer_der));
   CAPSTAN_ASSIGN_OR_RETURN(der::Reader validity, body.Enter(der::kSequence, "validity"));
   CAPSTAN_ASSIGN_OR_RETURN(not_before, der::ReadTime(validity, "notBefore"));
@@ -231,7 +199,7 @@ const PublicKey& Certificate::public_key() const {
   return *parsed_->key;
 }
 std::string Certificate::SignatureAlgorithm() const {
-  return SignatureAlgorithmName(parsed_->algorithm_der);
+  return SignatureAlgorithmName(parsed_->envelope.algorithm_der);
 }
 
 std::string Certificate::subject_key_id() const {
@@ -258,6 +226,16 @@ std::optional<uint32_t> Certificate::key_usage() const {
 std::vector<std::string> Certificate::extended_key_usage() const {
   return parsed_->extensions.extended_key_usage;
 }
+std::vector<std::string> Certificate::critical_extensions() const {
+  std::vector<std::string> names;
+  for (const std::string& oid : parsed_->extensions.critical) {
+    names.push_back(oid::ToShortName(oid));
+  }
+  return names;
+}
+std::optional<std::string> Certificate::name_constraints_der() const {
+  return parsed_->extensions.name_constraints_der;
+}
 const SubjectAltNames& Certificate::sans() const {
   return parsed_->extensions.sans;
 }
@@ -277,21 +255,12 @@ absl::StatusOr<spiffe::SpiffeId> Certificate::SpiffeId() const {
 }
 
 bool Certificate::IsSignedBy(const PublicKey& issuer) const {
-  if (const auto plain = VerifySignature(parsed_->algorithm_der, parsed_->signed_part,
-                                         parsed_->signature, issuer)) {
-    return *plain;
-  }
-  if (get() == nullptr || issuer.get() == nullptr) {
-    return false;
-  }
-  const bool verifies = X509_verify(get(), issuer.get()) == 1;
-  ERR_clear_error();
-  return verifies;
+  const auto plain = VerifySignature(parsed_->envelope, issuer);
+  return plain.has_value() ? *plain : OpenSslVerifies<X509_verify>(get(), issuer.get());
 }
 
 bool Certificate::IsSelfSigned() const {
-  std::call_once(parsed_->self_once, [this] { parsed_->self_signed = IsSignedBy(public_key()); });
-  return parsed_->self_signed;
+  return parsed_->self_signed.Get([this] { return IsSignedBy(public_key()); });
 }
 
 bool Certificate::IsSignedByCa(const Certificate& parent) const {
@@ -304,7 +273,7 @@ bool Certificate::IsSignedByCa(const Certificate& parent) const {
 }
 
 X509* Certificate::get() const {
-  return parsed_->Decoded();
+  return parsed_->decoded.Get([this] { return Decode<X509Ptr, d2i_X509>(der()); }).get();
 }
 
 absl::StatusOr<std::vector<Certificate>> ParsePemCertificates(std::string_view pem) {

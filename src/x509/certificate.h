@@ -100,6 +100,10 @@ class Certificate {
   std::vector<std::string> extended_key_usage()
       const;  // "serverAuth", "clientAuth", or a dotted OID
   const SubjectAltNames& sans() const;
+  // OpenSSL's short names ("keyUsage") or dotted OIDs of the critical extensions, in order.
+  std::vector<std::string> critical_extensions() const;
+  // For ParseNameConstraints; nullopt where absent.
+  std::optional<std::string> name_constraints_der() const;
   // The SPIFFE ID of an X509-SVID: exactly one URI SAN, and it parses. InvalidArgument otherwise.
   absl::StatusOr<spiffe::SpiffeId> SpiffeId() const;
 

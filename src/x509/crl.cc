@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "x509/crl.h"
 
-#include <openssl/err.h>
-
-#include <mutex>
-
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/strings.h"
 #include "x509/assemble.h"
 #include "x509/der.h"
 #include "x509/extension_codec.h"
+#include "x509/lazy.h"
 #include "x509/oid.h"
 #include "x509/openssl.h"
 #include "x509/pem.h"
 #include "x509/signature_algorithm.h"
+#include "x509/signed.h"
 
 namespace capstan::x509 {
 namespace {
@@ -45,9 +43,7 @@ bool IsTime(uint8_t tag) {
 
 struct Crl::Parsed {
   std::string der;
-  std::string_view signed_part;  // of `der`
-  std::string_view signature;
-  std::string algorithm_der;
+  Signed envelope;  // views into `der`
   std::string issuer_der;
   std::string issuer;
   absl::Time this_update;
@@ -55,51 +51,24 @@ struct Crl::Parsed {
   std::vector<SerialNumber> revoked;
   ParsedExtensions extensions;
 
+  Lazy<X509CrlPtr> decoded;
+
   absl::Status Read();
 
-  X509_CRL* Decoded() const {
-    std::call_once(once, [this] {
-      const unsigned char* at = Bytes(der);
-      decoded.reset(d2i_X509_CRL(nullptr, &at, static_cast<long>(der.size())));
-      ERR_clear_error();
-    });
-    return decoded.get();
-  }
-
  private:
-  absl::Status ReadBody(der::Reader body, std::string_view outer_algorithm);
   absl::Status ReadOptionalFields(der::Reader& body);
-
-  mutable std::once_flag once;
-  mutable X509CrlPtr decoded;
 };
 
 absl::Status Crl::Parsed::Read() {
-  der::Reader outer(der);
-  CAPSTAN_ASSIGN_OR_RETURN(der::Reader fields, outer.Enter(der::kSequence, "revocation list"));
-  CAPSTAN_RETURN_IF_ERROR(outer.ExpectEnd("the revocation list"));
-  CAPSTAN_ASSIGN_OR_RETURN(der::Item body, fields.Read(der::kSequence, "revocation list body"));
-  signed_part = body.full;
-  CAPSTAN_ASSIGN_OR_RETURN(std::string_view algorithm,
-                           ReadAlgorithm(fields, "signature algorithm"));
-  CAPSTAN_ASSIGN_OR_RETURN(der::Item bits, fields.Read(der::kBitString, "signature"));
-  CAPSTAN_ASSIGN_OR_RETURN(signature, der::OctetsValue(fields, bits, "signature"));
-  CAPSTAN_RETURN_IF_ERROR(fields.ExpectEnd("the signature"));
-  algorithm_der = std::string(algorithm);
-  return ReadBody(fields.Inside(body), algorithm);
-}
-
-absl::Status Crl::Parsed::ReadBody(der::Reader body, std::string_view outer_algorithm) {
+  CAPSTAN_ASSIGN_OR_RETURN(envelope, ReadSigned(der, "revocation list"));
+  der::Reader body = der::Reader(der).Inside(envelope.body);
   if (body.NextTag() == der::kInteger) {
     CAPSTAN_ASSIGN_OR_RETURN(der::Item version, body.Read(der::kInteger, "version"));
     if (version.content != "\x01") {
       return body.ErrorAt(version.full, "the version of a revocation list is 1 (unwritten) or 2");
     }
   }
-  CAPSTAN_ASSIGN_OR_RETURN(std::string_view algorithm, ReadAlgorithm(body, "signature algorithm"));
-  if (algorithm != outer_algorithm) {
-    return body.ErrorAt(algorithm, "the two signature algorithms of the revocation list differ");
-  }
+  CAPSTAN_RETURN_IF_ERROR(ReadAlgorithmAgain(body, envelope, "revocation list"));
   CAPSTAN_ASSIGN_OR_RETURN(der::Item name, body.Read(der::kSequence, "issuer"));
   const auto parsed_name = Name::FromDer(name.full);
   if (!parsed_name.ok()) {
@@ -175,20 +144,12 @@ std::optional<std::string> Crl::number_hex() const {
 }
 
 bool Crl::IsSignedBy(const PublicKey& issuer) const {
-  if (const auto plain = VerifySignature(parsed_->algorithm_der, parsed_->signed_part,
-                                         parsed_->signature, issuer)) {
-    return *plain;
-  }
-  if (get() == nullptr || issuer.get() == nullptr) {
-    return false;
-  }
-  const bool verifies = X509_CRL_verify(get(), issuer.get()) == 1;
-  ERR_clear_error();
-  return verifies;
+  const auto plain = VerifySignature(parsed_->envelope, issuer);
+  return plain.has_value() ? *plain : OpenSslVerifies<X509_CRL_verify>(get(), issuer.get());
 }
 
 X509_CRL* Crl::get() const {
-  return parsed_->Decoded();
+  return parsed_->decoded.Get([this] { return Decode<X509CrlPtr, d2i_X509_CRL>(der()); }).get();
 }
 
 absl::StatusOr<std::vector<Crl>> ParsePemCrls(std::string_view pem) {

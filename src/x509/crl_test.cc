@@ -117,7 +117,14 @@ TEST(CrlTest, RefusesEveryTruncation) {
   for (size_t size = 0; size + 1 < pem.size(); ++size) {
     EXPECT_FALSE(ParsePemCrls(std::string_view(pem).substr(0, size)).ok()) << size;
   }
-  EXPECT_FALSE(Crl::ParseDer(crl.der() + "x").ok());
+  EXPECT_THAT(Crl::ParseDer("").status().ToString(),
+              HasSubstr("byte 0: revocation list is missing"));
+  EXPECT_THAT(Crl::ParseDer(crl.der() + "x").status().ToString(),
+              HasSubstr("1 unexpected bytes after the revocation list"));
+  std::string two_algorithms = crl.der();
+  two_algorithms[two_algorithms.find("\x2a\x86\x48\xce\x3d\x04\x03\x02") + 7] = 3;
+  EXPECT_THAT(Crl::ParseDer(two_algorithms).status().ToString(),
+              HasSubstr("signature algorithms of the revocation list differ"));
 }
 
 TEST(CrlTest, ReadsAllBlocksOrNone) {

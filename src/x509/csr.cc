@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "x509/csr.h"
 
-#include <openssl/err.h>
-
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -13,21 +11,18 @@
 #include "x509/pem.h"
 #include "x509/sign.h"
 #include "x509/signature_algorithm.h"
+#include "x509/signed.h"
 
 namespace capstan::x509 {
 namespace {
 
 constexpr size_t kMaxCsrBytes = 64 << 10;
 
-using RequestPtr = std::unique_ptr<X509_REQ, Deleter<X509_REQ_free>>;
-
 // The parts of a request as views into it.
 struct Parts {
-  std::string_view signed_part;
+  Signed envelope;
   std::string_view subject;
   std::string_view spki;
-  std::string_view algorithm;
-  std::string_view signature;
   ParsedExtensions extensions;
 };
 
@@ -67,17 +62,8 @@ absl::Status ReadAttributes(der::Reader attributes, ParsedExtensions& extensions
 
 absl::StatusOr<Parts> ReadParts(std::string_view der) {
   Parts parts;
-  der::Reader outer(der);
-  CAPSTAN_ASSIGN_OR_RETURN(der::Reader fields, outer.Enter(der::kSequence, "request"));
-  CAPSTAN_RETURN_IF_ERROR(outer.ExpectEnd("the request"));
-  CAPSTAN_ASSIGN_OR_RETURN(der::Item body, fields.Read(der::kSequence, "request body"));
-  parts.signed_part = body.full;
-  CAPSTAN_ASSIGN_OR_RETURN(parts.algorithm, ReadAlgorithm(fields, "signature algorithm"));
-  CAPSTAN_ASSIGN_OR_RETURN(der::Item bits, fields.Read(der::kBitString, "signature"));
-  CAPSTAN_ASSIGN_OR_RETURN(parts.signature, der::OctetsValue(fields, bits, "signature"));
-  CAPSTAN_RETURN_IF_ERROR(fields.ExpectEnd("the signature"));
-
-  der::Reader info = fields.Inside(body);
+  CAPSTAN_ASSIGN_OR_RETURN(parts.envelope, ReadSigned(der, "request"));
+  der::Reader info = der::Reader(der).Inside(parts.envelope.body);
   // Its value is not looked at: only 0 exists, and some tools write what certificates have.
   CAPSTAN_RETURN_IF_ERROR(info.Read(der::kInteger, "version").status());
   CAPSTAN_ASSIGN_OR_RETURN(der::Item subject, info.Read(der::kSequence, "subject"));
@@ -92,23 +78,16 @@ absl::StatusOr<Parts> ReadParts(std::string_view der) {
   return parts;
 }
 
-// Algorithms with parameters: OpenSSL reads the whole request.
-bool OpenSslVerifies(std::string_view der, const PublicKey& key) {
-  const unsigned char* at = Bytes(der);
-  const RequestPtr request(d2i_X509_REQ(nullptr, &at, static_cast<long>(der.size())));
-  const bool verifies = request != nullptr && X509_REQ_verify(request.get(), key.get()) == 1;
-  ERR_clear_error();
-  return verifies;
-}
-
 absl::Status CheckSignature(std::string_view der, const Parts& parts, const PublicKey& key) {
-  const std::string name = SignatureAlgorithmName(parts.algorithm);
+  const std::string name = SignatureAlgorithmName(parts.envelope.algorithm_der);
   if (IsBroken(name)) {
     return absl::InvalidArgumentError(
         absl::StrCat("the request is signed with ", name, ", which is broken: use SHA-256"));
   }
-  const auto plain = VerifySignature(parts.algorithm, parts.signed_part, parts.signature, key);
-  if (plain.has_value() ? *plain : OpenSslVerifies(der, key)) {
+  const auto plain = VerifySignature(parts.envelope, key);
+  if (plain.has_value() ? *plain
+                        : OpenSslVerifies<X509_REQ_verify>(
+                              Decode<X509ReqPtr, d2i_X509_REQ>(der).get(), key.get())) {
     return absl::OkStatus();
   }
   return absl::InvalidArgumentError(absl::StrCat("the request's signature (", name,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "x509/description.h"
 
-#include <openssl/err.h>
 #include <openssl/sha.h>
 #include <openssl/x509.h>
 
@@ -61,17 +60,6 @@ constexpr std::array<std::string_view, 30> kPostQuantum = {
 constexpr int kMinRsaBits = 1024;
 
 constexpr std::string_view kProvisionerOid = "1.3.6.1.4.1.37476.9000.64.1";
-
-using RequestPtr = std::unique_ptr<X509_REQ, Deleter<X509_REQ_free>>;
-
-bool SignatureVerifies(std::string_view der, const PublicKey& key) {
-  const unsigned char* at = Bytes(der);
-  const RequestPtr request(d2i_X509_REQ(nullptr, &at, static_cast<long>(der.size())));
-  const bool verifies =
-      request != nullptr && key.get() != nullptr && X509_REQ_verify(request.get(), key.get()) == 1;
-  ERR_clear_error();
-  return verifies;
-}
 
 // The subject alternative names that `attributes` ask for.
 absl::StatusOr<SubjectAltNames> ReadRequestedNames(der::Reader attributes) {
@@ -162,7 +150,8 @@ absl::StatusOr<RequestDescription> DescribeRequest(std::string_view der) {
     CAPSTAN_ASSIGN_OR_RETURN(der::Reader attributes, info.Enter(der::Constructed(0), "attributes"));
     CAPSTAN_ASSIGN_OR_RETURN(sans, ReadRequestedNames(attributes));
   }
-  const bool valid = SignatureVerifies(der, key);
+  const X509ReqPtr request = Decode<X509ReqPtr, d2i_X509_REQ>(der);
+  const bool valid = OpenSslVerifies<X509_REQ_verify>(request.get(), key.get());
   return RequestDescription{.der = std::string(der),
                             .subject = std::move(name),
                             .key = std::move(key),

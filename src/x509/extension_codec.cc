@@ -286,9 +286,12 @@ absl::StatusOr<ParsedExtensions> ParseExtensions(der::Reader list) {
       CAPSTAN_ASSIGN_OR_RETURN(der::Item flag, extension.Read(der::kBoolean, "critical"));
       CAPSTAN_ASSIGN_OR_RETURN(critical, der::BooleanValue(extension, flag, "critical"));
     }
-    CAPSTAN_ASSIGN_OR_RETURN(der::Reader value,
-                             extension.Enter(der::kOctetString, "extension value"));
+    CAPSTAN_ASSIGN_OR_RETURN(der::Item octets,
+                             extension.Read(der::kOctetString, "extension value"));
+    der::Reader value = extension.Inside(octets);
     CAPSTAN_RETURN_IF_ERROR(extension.ExpectEnd("extension"));
+    if (oid.content == oid::kNameConstraints) parsed.name_constraints_der = octets.content;
+    if (critical) parsed.critical.emplace_back(oid.content);
     CAPSTAN_RETURN_IF_ERROR(ReadExtension(oid.content, critical, value, parsed));
     if (IsOurs(oid.content)) {
       CAPSTAN_RETURN_IF_ERROR(value.ExpectEnd(oid::ToShortName(oid.content)));

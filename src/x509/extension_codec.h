@@ -43,6 +43,8 @@ struct ParsedExtensions {
   bool extended_key_usage_critical = false;
   SubjectAltNames sans;
   std::optional<std::string> crl_number;  // content of its INTEGER
+  std::optional<std::string> name_constraints_der;
+  std::vector<std::string> critical;  // the object identifiers of all critical ones, in order
 };
 
 // Reads the Extension elements of `list` to its end. InvalidArgument: not DER, one extension twice,

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "x509/oid.h"
 
-#include <openssl/err.h>
 #include <openssl/objects.h>
 
 #include "absl/strings/str_cat.h"
@@ -13,9 +12,7 @@ namespace capstan::x509::oid {
 namespace {
 
 ObjectPtr ToObject(std::string_view content) {
-  const std::string der = der::Element(der::kObjectId, content);
-  const unsigned char* at = Bytes(der);
-  return ObjectPtr(d2i_ASN1_OBJECT(nullptr, &at, static_cast<long>(der.size())));
+  return Decode<ObjectPtr, d2i_ASN1_OBJECT>(der::Element(der::kObjectId, content));
 }
 
 }  // namespace
@@ -35,7 +32,6 @@ absl::StatusOr<std::string> FromText(std::string_view text) {
 std::string ToDotted(std::string_view content) {
   const ObjectPtr object = ToObject(content);
   if (object == nullptr) {
-    ERR_clear_error();
     return "malformed";
   }
   std::string text(OBJ_obj2txt(nullptr, 0, object.get(), /*no_name=*/1) + 1, '\0');

@@ -15,6 +15,7 @@ inline constexpr std::string_view kKeyUsage = "\x55\x1d\x0f";
 inline constexpr std::string_view kSubjectAltName = "\x55\x1d\x11";
 inline constexpr std::string_view kBasicConstraints = "\x55\x1d\x13";
 inline constexpr std::string_view kCrlNumber = "\x55\x1d\x14";
+inline constexpr std::string_view kNameConstraints = "\x55\x1d\x1e";
 inline constexpr std::string_view kAuthorityKeyId = "\x55\x1d\x23";
 inline constexpr std::string_view kExtendedKeyUsage = "\x55\x1d\x25";
 inline constexpr std::string_view kExtensionRequest = "\x2a\x86\x48\x86\xf7\x0d\x01\x09\x0e";

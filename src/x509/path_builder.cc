@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "x509/path_builder.h"
 
-#include <openssl/err.h>
-
 #include <algorithm>
 
 #include "x509/openssl.h"
@@ -16,11 +14,6 @@ constexpr int kMaxSignatureChecks = 100;
 constexpr size_t kMaxPaths = 16;
 
 using NamePtr = std::unique_ptr<X509_NAME, Deleter<X509_NAME_free>>;
-
-NamePtr DecodeName(const std::string& der) {
-  const unsigned char* at = Bytes(der);
-  return NamePtr(d2i_X509_NAME(nullptr, &at, static_cast<long>(der.size())));
-}
 
 bool Holds(const Path& path, const Certificate& certificate) {
   return std::any_of(path.begin(), path.end(),
@@ -110,9 +103,8 @@ bool SameName(const std::string& a_der, const std::string& b_der) {
   if (a_der == b_der) {
     return true;
   }
-  const NamePtr a = DecodeName(a_der);
-  const NamePtr b = DecodeName(b_der);
-  ERR_clear_error();
+  const NamePtr a = Decode<NamePtr, d2i_X509_NAME>(a_der);
+  const NamePtr b = Decode<NamePtr, d2i_X509_NAME>(b_der);
   return a != nullptr && b != nullptr && X509_NAME_cmp(a.get(), b.get()) == 0;
 }
 

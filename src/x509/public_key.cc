@@ -6,7 +6,6 @@
 
 #include <array>
 #include <bit>
-#include <mutex>
 #include <optional>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +13,7 @@
 #include "base/strings.h"
 #include "x509/der.h"
 #include "x509/key.h"
+#include "x509/lazy.h"
 #include "x509/oid.h"
 #include "x509/openssl.h"
 
@@ -95,13 +95,6 @@ PkeyPtr DecodeEcPoint(const char* group, std::string_view point) {
   return PkeyPtr(key);
 }
 
-PkeyPtr DecodeSpki(std::string_view spki) {
-  const unsigned char* at = Bytes(spki);
-  PkeyPtr key(d2i_PUBKEY(nullptr, &at, static_cast<long>(spki.size())));
-  ERR_clear_error();
-  return key;
-}
-
 }  // namespace
 
 struct PublicKey::Parsed {
@@ -119,11 +112,12 @@ struct PublicKey::Parsed {
   }
 
   EVP_PKEY* Decoded() const {
-    std::call_once(once, [this] {
+    const auto decode = [this] {
       // From its parts, because the generic decoder takes five times as long.
-      key = IsPlainPoint() ? DecodeEcPoint(curve->group, key_octets) : DecodeSpki(spki);
-    });
-    return key.get();
+      return IsPlainPoint() ? DecodeEcPoint(curve->group, key_octets)
+                            : Decode<PkeyPtr, d2i_PUBKEY>(spki);
+    };
+    return key.Get(decode).get();
   }
 
   absl::Status Read();
@@ -133,8 +127,7 @@ struct PublicKey::Parsed {
   absl::Status ReadEc(der::Reader parameters, const der::Reader& origin, const der::Item& bits);
   absl::Status ReadDsa(der::Reader parameters);
 
-  mutable std::once_flag once;
-  mutable PkeyPtr key;
+  Lazy<PkeyPtr> key;
 };
 
 absl::Status PublicKey::Parsed::Read() {

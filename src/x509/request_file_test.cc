@@ -7,77 +7,20 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "base/strings.h"
 #include "x509/conf_text.h"
+#include "x509/test_request_files.h"
 
 namespace capstan::x509 {
 namespace {
 
 using ::testing::ElementsAre;
+using testing::GuideFile;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using testing::kIstioIntermediateFile;
 using ::testing::Pair;
 
-// Copied from "How Are Certificates Managed in Istio?", steps 2 and 5, as printed there.
-constexpr char kCaConf[] = R"([ req ]
-default_bits = 2048
-prompt = no
-utf8 = yes
-encrypt_key = no
-distinguished_name  = req_dn
-req_extensions = req_ext
-x509_extensions = req_ext
-
-[ req_dn ]
-O = Istio
-CN = Root CA
-
-[ req_ext ]
-subjectKeyIdentifier = hash
-basicConstraints = critical, CA:true
-keyUsage = critical, digitalSignature, nonRepudiation, keyEncipherment, keyCertSign
-)";
-constexpr char kCsrConfAsPrinted[] = R"([ req ]
-default_bits = 2048
-prompt = no
-utf8 = yes
-encrypt_key = no
-distinguished_name  = dn
-req_extensions = req_ext
-x509_extensions = req_ext
-
-[ req_dn ]
-O = Istio
-CN = productpage
-
-[ req_ext ]
-subjectKeyIdentifier = hash
-basicConstraints = critical, CA:true
-keyUsage = critical, digitalSignature, nonRepudiation, keyEncipherment, keyCertSign
-)";
-// What Istio's Makefile.selfsigned.mk writes for an intermediate.
-constexpr char kIntermediateConf[] = R"([ req ]
-encrypt_key = no
-prompt = no
-utf8 = yes
-default_md = sha256
-default_bits = 4096
-req_extensions = req_ext
-x509_extensions = req_ext
-distinguished_name = req_dn
-[ req_ext ]
-subjectKeyIdentifier = hash
-basicConstraints = critical, CA:true, pathlen:0
-keyUsage = critical, digitalSignature, nonRepudiation, keyEncipherment, keyCertSign
-subjectAltName=@san
-[ san ]
-DNS.1 = istiod.istio-system.svc
-[ req_dn ]
-O = Istio
-CN = Intermediate CA
-L = intermediateA
-)";
 constexpr uint32_t kIstioUsage =
     kDigitalSignature | kNonRepudiation | kKeyEncipherment | kKeyCertSign;
 
@@ -100,7 +43,7 @@ std::string ErrorOf(std::string_view text) {
 }
 
 TEST(RequestFile, ReadsTheCaConfOfTheGuide) {
-  const auto file = ParseRequestFile(kCaConf);
+  const auto file = ParseRequestFile(GuideFile("req_dn", "Root CA", "true"));
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_TRUE(file->is_request);
   EXPECT_EQ(file->subject, (Name{{{"O", "Istio"}, {"CN", "Root CA"}}}));
@@ -124,18 +67,17 @@ TEST(RequestFile, ReadsTheCaConfOfTheGuide) {
 
 TEST(RequestFile, RefusesTheCsrConfOfTheGuideAsPrinted) {
   EXPECT_EQ(
-      ErrorOf(kCsrConfAsPrinted),
+      ErrorOf(GuideFile("dn", "productpage", "true")),
       "line 6: distinguished_name names the section [dn], which is missing (OpenSSL: Unable to "
       "get 'dn' section); [req_dn] on line 10 holds a name: write distinguished_name = req_dn");
-  const auto corrected = ParseRequestFile(
-      absl::StrReplaceAll(kCsrConfAsPrinted, {{"= dn\n", "= req_dn\n"}, {"CA:true", "CA:false"}}));
+  const auto corrected = ParseRequestFile(GuideFile("req_dn", "productpage", "false"));
   ASSERT_TRUE(corrected.ok()) << corrected.status();
   EXPECT_EQ(corrected->subject, (Name{{{"O", "Istio"}, {"CN", "productpage"}}}));
   EXPECT_FALSE(corrected->Section("req_ext")->values.basic_constraints->ca);
 }
 
 TEST(RequestFile, ReadsTheIntermediateConfOfIstiosMakefile) {
-  const auto file = ParseRequestFile(kIntermediateConf);
+  const auto file = ParseRequestFile(kIstioIntermediateFile);
   ASSERT_TRUE(file.ok()) << file.status();
   EXPECT_EQ(file->subject,
             (Name{{{"O", "Istio"}, {"CN", "Intermediate CA"}, {"L", "intermediateA"}}}));
@@ -308,7 +250,7 @@ RC_GTEST_PROP(ConfText, ReadsBackEveryValueItWrites, ()) {
 }
 
 RC_GTEST_PROP(RequestFile, SurvivesEveryLossOfBytes, ()) {
-  std::string text = kIntermediateConf;
+  std::string text = kIstioIntermediateFile;
   const auto from = *rc::gen::inRange<size_t>(0, text.size());
   const auto count = *rc::gen::inRange<size_t>(1, 40);
   text.erase(from, count);

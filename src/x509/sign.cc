@@ -8,6 +8,7 @@
 #include "x509/der.h"
 #include "x509/extension_codec.h"
 #include "x509/openssl.h"
+#include "x509/signature_algorithm.h"
 
 namespace capstan::x509 {
 namespace {
@@ -17,6 +18,18 @@ constexpr std::string_view kRsaSha256{
     "\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00", 15};
 constexpr std::string_view kEcdsaSha256{"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02", 12};
 constexpr std::string_view kEcdsaSha384{"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x03", 12};
+
+struct SigningAlgorithm {
+  std::string_view der;
+  const EVP_MD* digest;
+};
+
+// Of the keys that CheckAcceptable takes.
+SigningAlgorithm AlgorithmOf(const PublicKey& key) {
+  if (key.type() == KeyType::kEcdsaP256) return {kEcdsaSha256, EVP_sha256()};
+  if (key.type() == KeyType::kEcdsaP384) return {kEcdsaSha384, EVP_sha384()};
+  return {kRsaSha256, EVP_sha256()};
+}
 
 class KeySigner final : public Signer {
  public:
@@ -73,15 +86,13 @@ absl::StatusOr<Certificate> Sign(const CertificateTemplate& to_sign, const Publi
 
 absl::StatusOr<std::shared_ptr<Signer>> NewSigner(PrivateKey key) {
   CAPSTAN_RETURN_IF_ERROR(key.public_key().CheckAcceptable());
-  std::string_view algorithm = kRsaSha256;
-  const EVP_MD* digest = EVP_sha256();
-  if (key.public_key().type() == KeyType::kEcdsaP256) {
-    algorithm = kEcdsaSha256;
-  } else if (key.public_key().type() == KeyType::kEcdsaP384) {
-    algorithm = kEcdsaSha384;
-    digest = EVP_sha384();
-  }
-  return std::make_shared<KeySigner>(std::move(key), algorithm, digest);
+  const SigningAlgorithm algorithm = AlgorithmOf(key.public_key());
+  return std::make_shared<KeySigner>(std::move(key), algorithm.der, algorithm.digest);
+}
+
+bool SignedWith(const PublicKey& key, std::string_view message, std::string_view signature) {
+  return key.CheckAcceptable().ok() &&
+         VerifySignature(AlgorithmOf(key).der, message, signature, key).value_or(false);
 }
 
 absl::StatusOr<Certificate> SignCertificate(const CertificateTemplate& to_sign,
@@ -103,12 +114,13 @@ SerialNumber NewSerial(std::string_view random16) {
   return serial.bytes().empty() ? SerialNumber::FromBytes("\x01") : serial;
 }
 
-absl::StatusOr<LeafTemplate> LeafTemplate::For(const Certificate& issuer) {
+absl::StatusOr<LeafTemplate> LeafTemplate::For(const Certificate& issuer,
+                                               const std::vector<std::string>& extended_key_usage) {
   LeafTemplate leaf;
   leaf.issuer_spki_ = issuer.public_key().spki_der();
   leaf.issuer_name_der_ = issuer.subject_der();
-  CAPSTAN_ASSIGN_OR_RETURN(
-      std::string usage, EncodeExtendedKeyUsage({"serverAuth", "clientAuth"}, /*critical=*/false));
+  CAPSTAN_ASSIGN_OR_RETURN(std::string usage,
+                           EncodeExtendedKeyUsage(extended_key_usage, /*critical=*/false));
   leaf.fixed_extensions_der_ =
       absl::StrCat(EncodeKeyUsage(kDigitalSignature | kKeyEncipherment, /*critical=*/true), usage,
                    EncodeBasicConstraints({.ca = false, .critical = true}),

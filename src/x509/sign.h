@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -29,6 +30,9 @@ class Signer {
 
 // InvalidArgument for a key that CheckAcceptable refuses.
 absl::StatusOr<std::shared_ptr<Signer>> NewSigner(PrivateKey key);
+
+// Whether a Signer with the private half of `key` made `signature` over `message`.
+bool SignedWith(const PublicKey& key, std::string_view message, std::string_view signature);
 
 // What a certificate shall say. Times are truncated to seconds.
 struct CertificateTemplate {
@@ -57,11 +61,13 @@ SerialNumber NewSerial(std::string_view random16);
 // The hot path: leaves of one issuer, all of one profile, at a cost close to the bare signature.
 // The DER that does not change is encoded once; the CSR's SubjectPublicKeyInfo is copied as it is.
 // The leaf is what Istio's CA makes (KeyUsage critical digitalSignature+keyEncipherment,
-// ExtendedKeyUsage serverAuth and clientAuth, BasicConstraints critical CA:FALSE, AKI, critical
-// SAN; empty subject).
+// ExtendedKeyUsage serverAuth and clientAuth unless told otherwise, BasicConstraints critical
+// CA:FALSE, AKI, critical SAN; empty subject).
 class LeafTemplate {
  public:
-  static absl::StatusOr<LeafTemplate> For(const Certificate& issuer);
+  static absl::StatusOr<LeafTemplate> For(const Certificate& issuer,
+                                          const std::vector<std::string>& extended_key_usage = {
+                                              "serverAuth", "clientAuth"});
 
   // `sans` holds at least one name and is always critical. Thread-safe. InvalidArgument as for
   // SignCertificate.

@@ -132,6 +132,10 @@ std::string SignatureAlgorithmName(std::string_view algorithm_der) {
   return known == nullptr ? oid::ToDotted(oid) : std::string(known->name);
 }
 
+std::optional<bool> VerifySignature(const Signed& envelope, const PublicKey& key) {
+  return VerifySignature(envelope.algorithm_der, envelope.body.full, envelope.signature, key);
+}
+
 std::optional<bool> VerifySignature(std::string_view algorithm_der, std::string_view message,
                                     std::string_view signature, const PublicKey& key) {
   std::optional<der::Reader> fields;

@@ -15,6 +15,10 @@
 
 namespace capstan::x509::testing {
 
+inline bool HasOpenSsl() {
+  return std::system("openssl version >/dev/null 2>&1") == 0;
+}
+
 class Workshop {
  public:
   Workshop() {
