@@ -57,7 +57,7 @@ std::string YamlScalar(const std::string& value) {
   return out.c_str();
 }
 
-absl::StatusOr<std::string> YamlValue(const YAML::Node& node, bool list) {
+absl::StatusOr<std::string> YamlValue(const YAML::Node& node, bool list, bool commas) {
   if (node.IsScalar()) return node.Scalar();
   if (node.IsNull()) return absl::InvalidArgumentError("has no value");
   if (node.IsSequence() && list) {
@@ -65,7 +65,7 @@ absl::StatusOr<std::string> YamlValue(const YAML::Node& node, bool list) {
     for (const YAML::Node& item : node) {
       if (!item.IsScalar())
         return absl::InvalidArgumentError("is a list of something else than text");
-      if (item.Scalar().find(',') != std::string::npos) {
+      if (!commas && item.Scalar().find(',') != std::string::npos) {
         return absl::InvalidArgumentError(
             absl::StrCat("has an item with a comma in it: \"", item.Scalar(), "\""));
       }
@@ -182,6 +182,15 @@ void Settings::Custom(std::string name, std::string help, std::string placeholde
   Add(std::move(setting));
 }
 
+void Settings::CustomList(std::string name, std::string help, std::string placeholder,
+                          std::function<absl::Status(std::string_view)> set,
+                          std::function<std::string()> render) {
+  Custom(std::move(name), std::move(help), std::move(placeholder), std::move(set),
+         std::move(render));
+  settings_.back().is_list = true;
+  settings_.back().is_joined = true;
+}
+
 const Settings::Setting* Settings::Find(std::string_view name) const {
   for (const Setting& setting : settings_) {
     if (setting.name == name) return &setting;
@@ -251,7 +260,11 @@ absl::StatusOr<Settings::Todo> Settings::ReadFlags(int argc, const char* const* 
     } else {
       option = app.add_option(flag, text, help)->type_name(setting.placeholder);
     }
-    option->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+    if (setting.is_joined) {
+      option->join(',');
+    } else {
+      option->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+    }
   }
   try {
     app.parse(argc, argv);
@@ -312,7 +325,8 @@ absl::Status Settings::ReadFile(const std::string& path, Values& values) const {
     if (!seen.insert(name).second) {
       return absl::InvalidArgumentError(absl::StrCat(place, ": \"", name, "\" is there twice"));
     }
-    absl::StatusOr<std::string> value = YamlValue(entry.second, setting->is_list);
+    absl::StatusOr<std::string> value =
+        YamlValue(entry.second, setting->is_list, setting->is_joined);
     if (!value.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat(place, ": ", name, " ", value.status().message()));

@@ -44,6 +44,11 @@ class Settings {
   void Custom(std::string name, std::string help, std::string placeholder,
               std::function<absl::Status(std::string_view)> set,
               std::function<std::string()> render);
+  // The same for several values, which `set` gets joined by commas and tells apart itself (a value
+  // may hold commas): the flag may be given more than once, and YAML takes a list.
+  void CustomList(std::string name, std::string help, std::string placeholder,
+                  std::function<absl::Status(std::string_view)> set,
+                  std::function<std::string()> render);
 
   enum class Todo { kRun, kPrintConfig, kExit };
 
@@ -68,7 +73,8 @@ class Settings {
     std::string help;
     std::string placeholder;
     bool is_switch = false;
-    bool is_list = false;
+    bool is_list = false;    // YAML takes a list
+    bool is_joined = false;  // …whose items may hold commas, and the flag may be repeated
     std::function<absl::Status(std::string_view)> set;
     std::function<std::string()> render;
     std::string origin = "default";

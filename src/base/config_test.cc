@@ -22,6 +22,7 @@ struct Options {
   int64_t limit = 10;
   bool wait = false;
   std::vector<std::string> hosts;
+  std::string peers;
 };
 
 class ConfigTest : public ::testing::Test {
@@ -32,6 +33,13 @@ class ConfigTest : public ::testing::Test {
     settings_.Integer("limit", "how many", &options_.limit, 1, 100);
     settings_.Bool("wait", "wait", &options_.wait);
     settings_.List("hosts", "names", &options_.hosts);
+    settings_.CustomList(
+        "peer", "peers", "HOST[,KEY=VALUE]",
+        [this](std::string_view text) {
+          options_.peers = std::string(text);
+          return absl::OkStatus();
+        },
+        [this] { return options_.peers; });
   }
 
   std::string File(std::string_view text) {
@@ -55,6 +63,23 @@ class ConfigTest : public ::testing::Test {
   Settings settings_;
   std::map<std::string, std::string> environment_;
 };
+
+TEST_F(ConfigTest, AListOfOnesOwnIsJoinedWhereverItComesFrom) {
+  const std::string joined = "a:1,sni=x,b:2";
+  ASSERT_TRUE(Load({"--peer", "a:1,sni=x", "--peer", "b:2"}).ok());
+  EXPECT_EQ(options_.peers, joined);
+  options_.peers.clear();
+  ASSERT_TRUE(Load({"--config", File("peer:\n- a:1,sni=x\n- b:2\n")}).ok());
+  EXPECT_EQ(options_.peers, joined);
+  options_.peers.clear();
+  environment_["CAPSTAN_AGENT_PEER"] = joined;
+  ASSERT_TRUE(Load({}).ok());
+  EXPECT_EQ(options_.peers, joined);
+  environment_.clear();
+  ASSERT_TRUE(Load({"--config", File(settings_.ToYaml())}).ok());
+  EXPECT_EQ(options_.peers, joined);
+  EXPECT_FALSE(Load({"--limit", "1", "--limit", "2"}).ok()) << "what is one value stays one";
+}
 
 TEST_F(ConfigTest, DefaultsStand) {
   ASSERT_EQ(*Load({}), Settings::Todo::kRun);
