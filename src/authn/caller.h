@@ -21,11 +21,12 @@ struct Credentials {
 
 // Who calls, proven.
 struct Caller {
-  enum class Proof { kCertificate, kJoinToken };
+  // kLapsedCertificate: one that is good for asking for its successor, and nothing else.
+  enum class Proof { kCertificate, kJoinToken, kLapsedCertificate };
   spiffe::SpiffeId id;
   Proof proof = Proof::kCertificate;
-  std::optional<x509::Certificate> certificate;  // with kCertificate
-  std::string root_fingerprint;                  // with kCertificate: the root it chains to, raw
+  std::optional<x509::Certificate> certificate;  // unless kJoinToken
+  std::string root_fingerprint;                  // unless kJoinToken: the root it chains to, raw
   std::string token_hash;                        // with kJoinToken: SHA-256 of the token, raw
 };
 

@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "base/status.h"
 #include "base/strings.h"
+#include "trust/ca_crl.h"
 #include "x509/verify.h"
 
 namespace capstan::authn {
@@ -90,7 +92,92 @@ absl::Status UnknownIssuer(const std::vector<x509::Certificate>& chain,
                    ") is not known here; roots here: ", KeyIds(bundle)));
 }
 
+absl::Status CheckGrace(const x509::Certificate& leaf, absl::Duration grace, absl::Time now) {
+  if (grace <= absl::ZeroDuration()) {
+    return absl::UnauthenticatedError(
+        absl::StrCat(Named(leaf), " has lapsed, and rejoin-grace is off here"));
+  }
+  if (now < leaf.not_before()) return CheckValidity(leaf, now);
+  if (now - leaf.not_after() > grace) {
+    return absl::UnauthenticatedError(
+        absl::StrCat(Named(leaf), " expired at ", Rfc3339(leaf.not_after()),
+                     ", longer ago than rejoin-grace (", absl::FormatDuration(grace), ")"));
+  }
+  return absl::OkStatus();
+}
+
+// Through the bundle, or through the root that an authority of ours had.
+x509::Verdict VerifyLapsed(const std::vector<x509::Certificate>& chain, const trust::Bundle& bundle,
+                           const std::vector<trust::Authority>& known, absl::Time at) {
+  const x509::VerifyOptions options{.purpose = x509::Purpose::kClient};
+  x509::Verdict verdict = x509::VerifySvid(chain, bundle.roots(), at, options);
+  if (verdict.status.ok()) return verdict;
+  for (const trust::Authority& authority : known) {
+    // Of a root that has left only what our authority signed: others signed under it as well.
+    if (!chain.front().IsSignedBy(authority.certificate.public_key())) continue;
+    x509::Verdict through = x509::VerifySvid(chain, {authority.root}, at, options);
+    if (through.status.ok()) return through;
+    verdict = std::move(through);
+  }
+  return verdict;
+}
+
+bool IsListed(const x509::Certificate& certificate, const x509::Certificate& issuer,
+              const std::vector<x509::Crl>& crls) {
+  const x509::Crl* crl = trust::CrlOf(issuer, crls);
+  if (crl == nullptr) return false;
+  const std::vector<x509::SerialNumber> revoked = crl->revoked();
+  return std::find(revoked.begin(), revoked.end(), certificate.serial()) != revoked.end();
+}
+
+absl::Status CheckNotRevoked(const std::vector<x509::Certificate>& chain,
+                             const std::vector<trust::AuthorityId>& revoked,
+                             const std::vector<x509::Crl>& crls) {
+  for (size_t i = 1; i < chain.size(); ++i) {
+    const trust::AuthorityId id = trust::AuthorityId::Of(chain[i]);
+    if (std::find(revoked.begin(), revoked.end(), id) != revoked.end()) {
+      return absl::UnauthenticatedError(
+          absl::StrCat(Named(chain.front()), " is of authority ", id.hex(), ", which is revoked"));
+    }
+    if (IsListed(chain[i - 1], chain[i], crls)) {
+      return absl::UnauthenticatedError(absl::StrCat(Named(chain.front()),
+                                                     " is revoked: a CRL of \"", chain[i].Subject(),
+                                                     "\" lists ", chain[i - 1].serial().ToHex()));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::StatusOr<Caller> AuthenticateLapsedCertificate(const std::vector<x509::Certificate>& chain,
+                                                     const trust::Bundle& bundle,
+                                                     const RejoinTerms& terms,
+                                                     const spiffe::TrustDomain& trust_domain,
+                                                     absl::Time now,
+                                                     const std::vector<x509::Crl>& crls) {
+  if (chain.empty()) {
+    return absl::UnauthenticatedError("no client certificate was shown");
+  }
+  const x509::Certificate& leaf = chain.front();
+  CAPSTAN_RETURN_IF_ERROR(CheckGrace(leaf, terms.grace, now));
+  CAPSTAN_ASSIGN_OR_RETURN(spiffe::SpiffeId id, IdentityOf(leaf, trust_domain));
+  // An expired one is judged as of the last second that it was good for.
+  const absl::Time at = std::min(now, leaf.not_after() - absl::Seconds(1));
+  const x509::Verdict verdict = VerifyLapsed(chain, bundle, terms.known, at);
+  if (!verdict.status.ok()) {
+    return absl::UnauthenticatedError(absl::StrCat(
+        Named(leaf), " is of no CA that is or was known here: ", verdict.status.message()));
+  }
+  if (now < leaf.not_after() && bundle.Contains(verdict.chain.back())) {
+    return absl::UnauthenticatedError(absl::StrCat(Named(leaf), " has not lapsed"));
+  }
+  CAPSTAN_RETURN_IF_ERROR(CheckNotRevoked(verdict.chain, terms.revoked, crls));
+  Caller caller{.id = std::move(id), .proof = Caller::Proof::kLapsedCertificate};
+  caller.certificate = leaf;
+  caller.root_fingerprint = verdict.chain.back().fingerprint();
+  return caller;
+}
 
 absl::StatusOr<Caller> AuthenticateCertificate(const std::vector<x509::Certificate>& chain,
                                                const trust::Bundle& bundle,

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "authn/caller.h"
 #include "spiffe/spiffe_id.h"
+#include "trust/authority.h"
 #include "trust/bundle.h"
 #include "x509/certificate.h"
 #include "x509/crl.h"
@@ -23,5 +24,24 @@ absl::StatusOr<Caller> AuthenticateCertificate(const std::vector<x509::Certifica
                                                const spiffe::TrustDomain& trust_domain,
                                                absl::Time now,
                                                const std::vector<x509::Crl>& crls = {});
+
+// What makes a certificate that AuthenticateCertificate refuses good enough to ask for its
+// successor.
+struct RejoinTerms {
+  absl::Duration grace;                 // since its expiry; not positive: nothing is
+  std::vector<trust::Authority> known;  // ours, also those whose root has left the bundle
+  std::vector<trust::AuthorityId> revoked;
+};
+
+// Who shows `chain` if it expired no longer ago than `terms.grace`, or was signed by a known
+// authority whose root has left the bundle, or both, and was an X509-SVID of `trust_domain` for
+// clients while it was valid. Unauthenticated otherwise, with the reason; also where a certificate
+// of the chain is on a CRL of its issuer, however old that is, or belongs to a revoked authority.
+absl::StatusOr<Caller> AuthenticateLapsedCertificate(const std::vector<x509::Certificate>& chain,
+                                                     const trust::Bundle& bundle,
+                                                     const RejoinTerms& terms,
+                                                     const spiffe::TrustDomain& trust_domain,
+                                                     absl::Time now,
+                                                     const std::vector<x509::Crl>& crls = {});
 
 }  // namespace capstan::authn

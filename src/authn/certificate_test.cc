@@ -98,6 +98,14 @@ TEST_F(AuthenticateCertificateTest, TheControlPlanesOwnIdentityIsNoCaller) {
   ExpectRefused(Authenticate(a_.Issue(spec), a_.bundle()), HasSubstr("reserved"));
 }
 
+TEST_F(AuthenticateCertificateTest, AProbeCertificateIsNoCaller) {
+  LeafSpec spec = Spec();
+  spec.uris = {spiffe::SpiffeId::ForProbe(domain_).ToString()};
+  spec.extended_key_usage = {"clientAuth"};
+  ExpectRefused(Authenticate(a_.Issue(spec), a_.bundle()),
+                AllOf(HasSubstr("spiffe://cluster.local/capstan/probe"), HasSubstr("reserved")));
+}
+
 TEST_F(AuthenticateCertificateTest, ACertificateForServersOnlyIsRefused) {
   LeafSpec spec = Spec();
   spec.extended_key_usage = {"serverAuth"};
@@ -127,6 +135,68 @@ TEST_F(AuthenticateCertificateTest, ALeafNamedLikeAForeignChainDoesNotBorrowIt) 
   testing::Leaf leaf = a_.Issue(Spec());
   leaf.chain[1] = b_.issuer();
   EXPECT_FALSE(Authenticate(leaf, b_.bundle()).ok());
+}
+
+class AuthenticateLapsedTest : public AuthenticateCertificateTest {
+ protected:
+  absl::StatusOr<Caller> Rejoin(const testing::Leaf& leaf, const trust::Bundle& bundle,
+                                absl::Duration later) const {
+    return AuthenticateLapsedCertificate(leaf.chain, bundle, terms_, domain_, now_ + later, crls_);
+  }
+
+  RejoinTerms terms_{absl::Hours(24), {}, {}};
+  std::vector<x509::Crl> crls_;
+};
+
+TEST_F(AuthenticateLapsedTest, TakesWhatExpiredWithinTheGrace) {
+  const testing::Leaf leaf = a_.Issue(Spec());  // for an hour
+  absl::StatusOr<Caller> caller = Rejoin(leaf, a_.bundle(), absl::Hours(25));
+  ASSERT_TRUE(caller.ok()) << caller.status();
+  EXPECT_EQ(caller->proof, Caller::Proof::kLapsedCertificate);
+  EXPECT_EQ(caller->id.ToString(), "spiffe://cluster.local/ns/default/sa/sleep");
+  EXPECT_EQ(caller->root_fingerprint, a_.root().fingerprint());
+  ExpectRefused(Rejoin(leaf, a_.bundle(), absl::Hours(25) + absl::Seconds(1)),
+                HasSubstr("longer ago than rejoin-grace (24h)"));
+  ExpectRefused(Rejoin(leaf, a_.bundle(), absl::Minutes(30)), HasSubstr("has not lapsed"));
+  ExpectRefused(Rejoin(leaf, a_.bundle(), -absl::Minutes(30)), HasSubstr("compare the clocks"));
+  terms_.grace = absl::ZeroDuration();
+  ExpectRefused(Rejoin(leaf, a_.bundle(), absl::Hours(1)), HasSubstr("rejoin-grace is off"));
+}
+
+TEST_F(AuthenticateLapsedTest, TakesWhatAKnownAuthoritySignedUnderARootThatLeft) {
+  const testing::Leaf leaf = a_.Issue(Spec());
+  ExpectRefused(Rejoin(leaf, b_.bundle(), absl::Minutes(1)), HasSubstr("is or was known here"));
+  terms_.known = {b_.authority(), a_.authority()};
+  EXPECT_TRUE(Rejoin(leaf, b_.bundle(), absl::Minutes(1)).ok());
+  EXPECT_TRUE(Rejoin(leaf, b_.bundle(), absl::Hours(20)).ok());
+  ExpectRefused(Rejoin(leaf, b_.bundle(), absl::Hours(26)), HasSubstr("longer ago"));
+  // The same root, and an intermediate that was never ours.
+  terms_.known = {{trust::AuthorityId::Of(b_.issuer()), b_.issuer(), {b_.issuer()}, a_.root()}};
+  ExpectRefused(Rejoin(leaf, b_.bundle(), absl::Minutes(1)), HasSubstr("is or was known here"));
+}
+
+TEST_F(AuthenticateLapsedTest, NeverTakesWhatIsRevoked) {
+  const testing::Leaf leaf = a_.Issue(Spec());
+  terms_.known = {a_.authority()};
+  terms_.revoked = {trust::AuthorityId::Of(a_.issuer())};
+  ExpectRefused(Rejoin(leaf, a_.bundle(), absl::Hours(2)), HasSubstr("which is revoked"));
+  ExpectRefused(Rejoin(leaf, b_.bundle(), absl::Hours(2)), HasSubstr("which is revoked"));
+  terms_.revoked = {trust::AuthorityId::Of(a_.root())};
+  ExpectRefused(Rejoin(leaf, b_.bundle(), absl::Hours(2)), HasSubstr("which is revoked"));
+}
+
+TEST_F(AuthenticateLapsedTest, IsAsStrictAboutTheRest) {
+  terms_.known = {a_.authority()};
+  LeafSpec spec = Spec();
+  spec.uris = {"spiffe://elsewhere/ns/default/sa/sleep"};
+  ExpectRefused(Rejoin(a_.Issue(spec), a_.bundle(), absl::Hours(2)), HasSubstr("elsewhere"));
+  spec.uris = {"spiffe://cluster.local/capstan/control-plane"};
+  ExpectRefused(Rejoin(a_.Issue(spec), a_.bundle(), absl::Hours(2)), HasSubstr("reserved"));
+  spec = Spec();
+  spec.extended_key_usage = {"serverAuth"};
+  ExpectRefused(Rejoin(a_.Issue(spec), a_.bundle(), absl::Hours(2)), HasSubstr("known here"));
+  ExpectRefused(AuthenticateLapsedCertificate({}, a_.bundle(), terms_, domain_, now_),
+                HasSubstr("no client certificate"));
 }
 
 }  // namespace

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/random.h"
+#include "trust/authority.h"
 #include "trust/bundle.h"
 #include "x509/certificate.h"
 #include "x509/key.h"
@@ -75,6 +76,12 @@ class TestCa {
   const x509::Certificate& root() const { return root_; }
   const x509::Certificate& issuer() const { return issuer_; }
   trust::Bundle bundle() const { return trust::Bundle::Of({root_}); }
+  trust::Authority authority() const {
+    std::vector<x509::Certificate> intermediates;
+    if (has_intermediate_) intermediates.push_back(issuer_);
+    return {trust::AuthorityId::Of(issuer_), issuer_, std::move(intermediates), root_};
+  }
+  x509::Signer& signer() const { return *signer_; }
 
   Leaf Issue(const LeafSpec& spec) const {
     x509::PrivateKey key = Must(x509::PrivateKey::Generate(x509::KeyType::kEcdsaP256));
