@@ -39,6 +39,11 @@ class FaultyStore final : public Store {
   absl::StatusOr<std::vector<JournalEntry>> Journal(int limit) override {
     return inner_.Journal(limit);
   }
+  absl::StatusOr<RotationHistory> Rotations(int limit) override { return inner_.Rotations(limit); }
+  absl::StatusOr<std::vector<HistoryRecord>> History() override {
+    if (dead_) return Dead();
+    return inner_.History();
+  }
   absl::Status AddToken(const TokenRecord& token) override {
     return Write([&] { return inner_.AddToken(token); });
   }
@@ -48,6 +53,9 @@ class FaultyStore final : public Store {
   }
   absl::Status ConsumeToken(const Consumption& consumption) override {
     return Write([&] { return inner_.ConsumeToken(consumption); });
+  }
+  absl::StatusOr<std::vector<TokenRecord>> OpenTokens(absl::Time now) override {
+    return inner_.OpenTokens(now);
   }
   absl::StatusOr<int64_t> ForgetTokens(absl::Time before) override {
     return inner_.ForgetTokens(before);

@@ -27,6 +27,12 @@ absl::StatusOr<State> MemoryStore::Load() {
   for (const auto& [id, authority] : authorities_) state.authorities.push_back(authority);
   state.desired = desired_;
   for (const auto& [digest, _] : refused_) state.refused.push_back(digest);
+  if (!rotations_.empty()) state.rotation = rotations_.rbegin()->second;
+  for (const auto& [key, exemption] : exemptions_) {
+    if (state.rotation && key.first == state.rotation->number)
+      state.exemptions.push_back(exemption);
+  }
+  for (const auto& [signer, unseen] : unseen_) state.unseen.push_back(unseen);
   return state;
 }
 
@@ -49,6 +55,12 @@ absl::Status MemoryStore::CheckChange(const Change& change) const {
       return absl::InternalError("the issuer changed and its epoch did not");
     }
   }
+  if (change.history.has_value()) {
+    if (!change.trust.has_value() || change.trust->version.sequence != change.history->sequence ||
+        trust_.version.sequence >= change.history->sequence) {
+      return absl::InternalError("a link of the history without the bundle that it is about");
+    }
+  }
   auto known = [&](const std::string& id) {
     mutex_.AssertHeld();
     return authorities_.contains(id) ||
@@ -57,6 +69,12 @@ absl::Status MemoryStore::CheckChange(const Change& change) const {
   };
   if (change.desired.has_value() && !known(change.desired->issuer)) {
     return absl::AlreadyExistsError("a wish for an authority that is not there");
+  }
+  const int64_t latest = rotations_.empty() ? 0 : rotations_.rbegin()->first;
+  if (change.rotation.has_value() && change.rotation->number != latest &&
+      (change.rotation->number != latest + 1 ||
+       (latest > 0 && !rotations_.at(latest).finished()))) {
+    return absl::InternalError("a rotation out of turn");
   }
   return absl::OkStatus();
 }
@@ -67,6 +85,7 @@ absl::Status MemoryStore::Commit(const Change& change) {
   if (change.trust.has_value()) trust_ = *change.trust;
   for (AuthorityRecord authority : change.authorities) {
     authority.reserved_until = Stored(authority.reserved_until);
+    authority.state_since = Stored(authority.state_since);
     if (auto there = authorities_.find(authority.id); there != authorities_.end()) {
       authority.reserved_until = std::max(authority.reserved_until, there->second.reserved_until);
     }
@@ -78,10 +97,30 @@ absl::Status MemoryStore::Commit(const Change& change) {
     desired_->applied_at = Stored(desired_->applied_at);
   }
   if (change.refuse.has_value()) refused_[*change.refuse] = true;
+  if (change.rotation.has_value()) {
+    RotationRecord rotation = *change.rotation;
+    rotation.started_at = Stored(rotation.started_at);
+    rotation.finished_at = Stored(rotation.finished_at);
+    rotation.phase_since = Stored(rotation.phase_since);
+    rotations_[rotation.number] = std::move(rotation);
+  }
+  for (ExemptionRecord exemption : change.exemptions) {
+    exemption.at = Stored(exemption.at);
+    exemptions_[{exemption.rotation, exemption.name}] = std::move(exemption);
+  }
+  for (UnseenRecord unseen : change.unseen) {
+    unseen.until = Stored(unseen.until);
+    UnseenRecord& there = unseen_[unseen.signer];
+    if (there.signer.empty() || there.until < unseen.until) there = std::move(unseen);
+  }
   for (JournalEntry entry : change.journal) {
     entry.number = static_cast<int64_t>(journal_.size()) + 1;
     entry.at = Stored(entry.at);
     journal_.push_back(std::move(entry));
+  }
+  if (change.history.has_value()) {
+    history_[change.history->sequence] = change.history->document;
+    if (static_cast<int64_t>(history_.size()) > kMostHistory) history_.erase(history_.begin());
   }
   return absl::OkStatus();
 }
@@ -99,6 +138,25 @@ absl::StatusOr<std::vector<JournalEntry>> MemoryStore::Journal(int limit) {
   absl::MutexLock lock(&mutex_);
   size_t count = std::min(journal_.size(), static_cast<size_t>(limit));
   return std::vector<JournalEntry>(journal_.end() - static_cast<ptrdiff_t>(count), journal_.end());
+}
+
+absl::StatusOr<Store::RotationHistory> MemoryStore::Rotations(int limit) {
+  absl::MutexLock lock(&mutex_);
+  RotationHistory history;
+  for (const auto& [number, rotation] : rotations_) {
+    if (number > rotations_.rbegin()->first - limit) history.rotations.push_back(rotation);
+  }
+  for (const auto& [key, exemption] : exemptions_) {
+    if (key.first > rotations_.rbegin()->first - limit) history.exemptions.push_back(exemption);
+  }
+  return history;
+}
+
+absl::StatusOr<std::vector<HistoryRecord>> MemoryStore::History() {
+  absl::MutexLock lock(&mutex_);
+  std::vector<HistoryRecord> records;
+  for (const auto& [sequence, document] : history_) records.push_back({sequence, document});
+  return records;
 }
 
 absl::Status MemoryStore::AddToken(const TokenRecord& token) {
@@ -129,6 +187,15 @@ absl::Status MemoryStore::ConsumeToken(const Consumption& consumption) {
   there->second.certificate = consumption.certificate;
   population_[KeyOf(consumption.record)] = consumption.record;
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<TokenRecord>> MemoryStore::OpenTokens(absl::Time now) {
+  absl::MutexLock lock(&mutex_);
+  std::vector<TokenRecord> open;
+  for (const auto& [hash, token] : tokens_) {
+    if (!token.consumed() && token.expires_at > now) open.push_back(token);
+  }
+  return open;
 }
 
 absl::StatusOr<int64_t> MemoryStore::ForgetTokens(absl::Time before) {

@@ -20,9 +20,12 @@ class MemoryStore final : public Store {
   absl::Status Commit(const Change& change) override;
   absl::Status Reserve(std::string_view authority, absl::Time until) override;
   absl::StatusOr<std::vector<JournalEntry>> Journal(int limit) override;
+  absl::StatusOr<RotationHistory> Rotations(int limit) override;
+  absl::StatusOr<std::vector<HistoryRecord>> History() override;
   absl::Status AddToken(const TokenRecord& token) override;
   absl::StatusOr<TokenRecord> FindToken(std::string_view hash) override;
   absl::Status ConsumeToken(const Consumption& consumption) override;
+  absl::StatusOr<std::vector<TokenRecord>> OpenTokens(absl::Time now) override;
   absl::StatusOr<int64_t> ForgetTokens(absl::Time before) override;
   absl::Status PutPopulation(const std::vector<PopulationRecord>& records) override;
   absl::StatusOr<std::vector<PopulationRecord>> LoadPopulation() override;
@@ -38,7 +41,11 @@ class MemoryStore final : public Store {
   std::map<std::string, AuthorityRecord, std::less<>> authorities_ ABSL_GUARDED_BY(mutex_);
   std::optional<DesiredRecord> desired_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, bool> refused_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, RotationRecord> rotations_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::pair<int64_t, std::string>, ExemptionRecord> exemptions_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, UnseenRecord> unseen_ ABSL_GUARDED_BY(mutex_);
   std::vector<JournalEntry> journal_ ABSL_GUARDED_BY(mutex_);
+  std::map<int64_t, std::string> history_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, TokenRecord, std::less<>> tokens_ ABSL_GUARDED_BY(mutex_);
   std::map<PopulationKey, PopulationRecord> population_ ABSL_GUARDED_BY(mutex_);
 };

@@ -75,6 +75,49 @@ CREATE TABLE population (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX population_expiry ON population (not_after);
 )sql",
+      R"sql(
+CREATE TABLE rotation (
+  number INTEGER PRIMARY KEY,
+  source TEXT NOT NULL,
+  from_roots_pem TEXT NOT NULL,
+  from_crls_pem TEXT NOT NULL,
+  from_issuer TEXT NOT NULL,
+  to_roots_pem TEXT NOT NULL,
+  to_issuer TEXT NOT NULL,
+  started_at INTEGER,
+  finished_at INTEGER,
+  outcome TEXT NOT NULL,
+  phase TEXT NOT NULL,
+  phase_since INTEGER,
+  paused INTEGER NOT NULL,
+  emergency INTEGER NOT NULL,
+  soak_ms INTEGER NOT NULL,
+  absent_deadline_ms INTEGER NOT NULL, -- -1: none
+  require_proven INTEGER NOT NULL
+) STRICT;
+CREATE TABLE exemption (
+  rotation INTEGER NOT NULL REFERENCES rotation (number),
+  name TEXT NOT NULL,
+  why TEXT NOT NULL,
+  at INTEGER,
+  PRIMARY KEY (rotation, name)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE unseen_leaves (
+  signer TEXT PRIMARY KEY,
+  until INTEGER,
+  why TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+ALTER TABLE authority ADD COLUMN state_since INTEGER;
+ALTER TABLE journal ADD COLUMN rotation INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE token ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
+)sql",
+      // The links of the trust history.
+      R"sql(
+CREATE TABLE history (
+  sequence INTEGER PRIMARY KEY,
+  document TEXT NOT NULL
+) STRICT;
+)sql",
   };
   return migrations;
 }

@@ -25,6 +25,17 @@ std::vector<std::string> SplitList(const std::string& text) {
   return absl::StrSplit(text, kSeparator);
 }
 
+TokenRecord TokenOf(const Statement& row) {
+  return {row.Bytes(0),
+          row.Bytes(1),
+          row.Time(2),
+          row.Time(3),
+          row.Time(4),
+          row.Bytes(5),
+          SplitList(row.Bytes(6)),
+          row.Integer(7)};
+}
+
 std::string Discriminator(const PopulationRecord& record) {
   return record.instance.empty() ? record.serial : "";
 }
@@ -89,14 +100,15 @@ absl::StatusOr<State> SqliteStore::Load() {
     CAPSTAN_ASSIGN_OR_RETURN(
         Statement row,
         db_->Prepare(
-            "SELECT id, state, chain_pem, sealed_key, reserved_until FROM authority ORDER BY id"));
+            "SELECT id, state, chain_pem, sealed_key, reserved_until, state_since FROM authority "
+            "ORDER BY id"));
     while (true) {
       CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
       if (!there) break;
       CAPSTAN_ASSIGN_OR_RETURN(trust::AuthorityState authority_state,
                                trust::ParseAuthorityState(row.Bytes(1)));
       state.authorities.push_back(
-          {row.Bytes(0), authority_state, row.Bytes(2), row.Bytes(3), row.Time(4)});
+          {row.Bytes(0), authority_state, row.Bytes(2), row.Bytes(3), row.Time(4), row.Time(5)});
     }
     CAPSTAN_ASSIGN_OR_RETURN(Statement refused,
                              db_->Prepare("SELECT digest FROM refused ORDER BY digest"));
@@ -105,7 +117,7 @@ absl::StatusOr<State> SqliteStore::Load() {
       if (!there) break;
       state.refused.push_back(refused.Bytes(0));
     }
-    return absl::OkStatus();
+    return LoadRotation(state);
   }));
   return state;
 }
@@ -135,8 +147,15 @@ absl::Status SqliteStore::Apply(const Change& change) {
                              db_->Prepare("INSERT OR IGNORE INTO refused VALUES (?)"));
     CAPSTAN_RETURN_IF_ERROR(refuse.Text(*change.refuse).Run());
   }
+  if (change.rotation.has_value()) CAPSTAN_RETURN_IF_ERROR(PutRotation(*change.rotation));
+  for (const ExemptionRecord& exemption : change.exemptions) {
+    CAPSTAN_RETURN_IF_ERROR(PutExemption(exemption));
+  }
+  for (const UnseenRecord& unseen : change.unseen) {
+    CAPSTAN_RETURN_IF_ERROR(PutUnseen(unseen));
+  }
   for (const JournalEntry& entry : change.journal) CAPSTAN_RETURN_IF_ERROR(PutEntry(entry));
-  return absl::OkStatus();
+  return change.history.has_value() ? PutHistory(*change.history) : absl::OkStatus();
 }
 
 absl::Status SqliteStore::PutTrust(const TrustRecord& record) {
@@ -158,8 +177,10 @@ absl::Status SqliteStore::PutAuthority(const AuthorityRecord& record) {
   CAPSTAN_ASSIGN_OR_RETURN(
       Statement put,
       db_->Prepare(
-          "INSERT INTO authority VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-          "state=excluded.state, chain_pem=excluded.chain_pem, sealed_key=excluded.sealed_key, "
+          "INSERT INTO authority (id, state, chain_pem, sealed_key, reserved_until, state_since) "
+          "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET state=excluded.state, "
+          "state_since=excluded.state_since, chain_pem=excluded.chain_pem, "
+          "sealed_key=excluded.sealed_key, "
           "reserved_until=max(coalesce(reserved_until, excluded.reserved_until), "
           "coalesce(excluded.reserved_until, reserved_until))"));
   return put.Text(record.id)
@@ -167,6 +188,7 @@ absl::Status SqliteStore::PutAuthority(const AuthorityRecord& record) {
       .Text(record.chain_pem)
       .Blob(record.sealed_key)
       .Bind(record.reserved_until)
+      .Bind(record.state_since)
       .Run();
 }
 
@@ -187,15 +209,147 @@ absl::Status SqliteStore::PutDesired(const DesiredRecord& record) {
 absl::Status SqliteStore::PutEntry(const JournalEntry& entry) {
   CAPSTAN_ASSIGN_OR_RETURN(
       Statement put,
-      db_->Prepare("INSERT INTO journal (at, kind, why, digest, sequence, issuer_epoch) "
-                   "VALUES (?, ?, ?, ?, ?, ?)"));
+      db_->Prepare("INSERT INTO journal (at, kind, why, digest, sequence, issuer_epoch, rotation) "
+                   "VALUES (?, ?, ?, ?, ?, ?, ?)"));
   return put.Bind(entry.at)
       .Text(entry.kind)
       .Text(entry.why)
       .Text(entry.digest)
       .Bind(entry.sequence)
       .Bind(entry.issuer_epoch)
+      .Bind(entry.rotation)
       .Run();
+}
+
+absl::Status SqliteStore::PutRotation(const RotationRecord& record) {
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement put,
+      db_->Prepare(
+          "INSERT INTO rotation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+          "ON CONFLICT (number) DO UPDATE SET source=excluded.source, "
+          "to_roots_pem=excluded.to_roots_pem, to_issuer=excluded.to_issuer, "
+          "finished_at=excluded.finished_at, outcome=excluded.outcome, "
+          "phase=excluded.phase, phase_since=excluded.phase_since, "
+          "paused=excluded.paused, emergency=excluded.emergency, "
+          "soak_ms=excluded.soak_ms, absent_deadline_ms=excluded.absent_deadline_ms, "
+          "require_proven=excluded.require_proven"));
+  const bool waits = record.absent_deadline == absl::InfiniteDuration();
+  return put.Bind(record.number)
+      .Text(record.source)
+      .Text(record.from_roots_pem)
+      .Text(record.from_crls_pem)
+      .Text(record.from_issuer)
+      .Text(record.to_roots_pem)
+      .Text(record.to_issuer)
+      .Bind(record.started_at)
+      .Bind(record.finished_at)
+      .Text(record.outcome)
+      .Text(record.phase)
+      .Bind(record.phase_since)
+      .Bind(int64_t{record.paused})
+      .Bind(int64_t{record.emergency})
+      .Bind(absl::ToInt64Milliseconds(record.soak))
+      .Bind(waits ? -1 : absl::ToInt64Milliseconds(record.absent_deadline))
+      .Bind(int64_t{record.require_proven})
+      .Run();
+}
+
+absl::Status SqliteStore::PutExemption(const ExemptionRecord& record) {
+  CAPSTAN_ASSIGN_OR_RETURN(Statement put,
+                           db_->Prepare("INSERT OR REPLACE INTO exemption VALUES (?, ?, ?, ?)"));
+  return put.Bind(record.rotation).Text(record.name).Text(record.why).Bind(record.at).Run();
+}
+
+absl::Status SqliteStore::PutUnseen(const UnseenRecord& record) {
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement put,
+      db_->Prepare("INSERT INTO unseen_leaves VALUES (?, ?, ?) ON CONFLICT (signer) DO UPDATE SET "
+                   "until=excluded.until, why=excluded.why WHERE until < excluded.until"));
+  return put.Text(record.signer).Bind(record.until).Text(record.why).Run();
+}
+
+absl::StatusOr<std::vector<RotationRecord>> SqliteStore::SelectRotations(int limit) {
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement row,
+      db_->Prepare("SELECT number, source, from_roots_pem, from_crls_pem, from_issuer, "
+                   "to_roots_pem, to_issuer, started_at, finished_at, outcome, phase, phase_since, "
+                   "paused, emergency, soak_ms, absent_deadline_ms, require_proven FROM rotation "
+                   "ORDER BY number DESC LIMIT ?"));
+  row.Bind(int64_t{limit});
+  std::vector<RotationRecord> rotations;
+  while (true) {
+    CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
+    if (!there) break;
+    rotations.push_back(
+        {row.Integer(0), row.Bytes(1), row.Bytes(2), row.Bytes(3), row.Bytes(4), row.Bytes(5),
+         row.Bytes(6), row.Time(7), row.Time(8), row.Bytes(9), row.Bytes(10), row.Time(11),
+         row.Integer(12) != 0, row.Integer(13) != 0, absl::Milliseconds(row.Integer(14)),
+         row.Integer(15) < 0 ? absl::InfiniteDuration() : absl::Milliseconds(row.Integer(15)),
+         row.Integer(16) != 0});
+  }
+  std::reverse(rotations.begin(), rotations.end());
+  return rotations;
+}
+
+absl::StatusOr<std::vector<ExemptionRecord>> SqliteStore::SelectExemptions(int64_t from_rotation) {
+  CAPSTAN_ASSIGN_OR_RETURN(Statement row,
+                           db_->Prepare("SELECT rotation, name, why, at FROM exemption WHERE "
+                                        "rotation >= ? ORDER BY rotation, name"));
+  row.Bind(from_rotation);
+  std::vector<ExemptionRecord> exemptions;
+  while (true) {
+    CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
+    if (!there) break;
+    exemptions.push_back({row.Integer(0), row.Bytes(1), row.Bytes(2), row.Time(3)});
+  }
+  return exemptions;
+}
+
+absl::Status SqliteStore::LoadRotation(State& state) {
+  CAPSTAN_ASSIGN_OR_RETURN(std::vector<RotationRecord> latest, SelectRotations(1));
+  if (!latest.empty()) {
+    state.rotation = latest.front();
+    CAPSTAN_ASSIGN_OR_RETURN(state.exemptions, SelectExemptions(state.rotation->number));
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement row, db_->Prepare("SELECT signer, until, why FROM unseen_leaves ORDER BY signer"));
+  while (true) {
+    CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
+    if (!there) return absl::OkStatus();
+    state.unseen.push_back({row.Bytes(0), row.Time(1), row.Bytes(2)});
+  }
+}
+
+absl::StatusOr<Store::RotationHistory> SqliteStore::Rotations(int limit) {
+  absl::MutexLock lock(&mutex_);
+  RotationHistory history;
+  CAPSTAN_ASSIGN_OR_RETURN(history.rotations, SelectRotations(limit));
+  if (history.rotations.empty()) return history;
+  CAPSTAN_ASSIGN_OR_RETURN(history.exemptions, SelectExemptions(history.rotations.front().number));
+  return history;
+}
+
+absl::Status SqliteStore::PutHistory(const HistoryRecord& record) {
+  CAPSTAN_ASSIGN_OR_RETURN(Statement put, db_->Prepare("INSERT INTO history VALUES (?, ?)"));
+  CAPSTAN_RETURN_IF_ERROR(put.Bind(record.sequence).Text(record.document).Run());
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement forget,
+      db_->Prepare("DELETE FROM history WHERE sequence <= (SELECT sequence FROM history ORDER BY "
+                   "sequence DESC LIMIT 1 OFFSET ?)"));
+  return forget.Bind(kMostHistory).Run();
+}
+
+absl::StatusOr<std::vector<HistoryRecord>> SqliteStore::History() {
+  absl::MutexLock lock(&mutex_);
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement row, db_->Prepare("SELECT sequence, document FROM history ORDER BY sequence"));
+  std::vector<HistoryRecord> records;
+  while (true) {
+    CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
+    if (!there) break;
+    records.push_back({row.Integer(0), row.Bytes(1)});
+  }
+  return records;
 }
 
 absl::Status SqliteStore::Reserve(std::string_view authority, absl::Time until) {
@@ -219,7 +373,7 @@ absl::StatusOr<std::vector<JournalEntry>> SqliteStore::Journal(int limit) {
   absl::MutexLock lock(&mutex_);
   CAPSTAN_ASSIGN_OR_RETURN(
       Statement row,
-      db_->Prepare("SELECT number, at, kind, why, digest, sequence, issuer_epoch FROM "
+      db_->Prepare("SELECT number, at, kind, why, digest, sequence, issuer_epoch, rotation FROM "
                    "journal ORDER BY number DESC LIMIT ?"));
   row.Bind(int64_t{limit});
   std::vector<JournalEntry> entries;
@@ -227,7 +381,7 @@ absl::StatusOr<std::vector<JournalEntry>> SqliteStore::Journal(int limit) {
     CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
     if (!there) break;
     entries.push_back({row.Integer(0), row.Time(1), row.Bytes(2), row.Bytes(3), row.Bytes(4),
-                       row.Integer(5), row.Integer(6)});
+                       row.Integer(5), row.Integer(6), row.Integer(7)});
   }
   std::reverse(entries.begin(), entries.end());
   return entries;
@@ -238,7 +392,7 @@ absl::Status SqliteStore::AddToken(const TokenRecord& token) {
   return db_->Transaction([&]() -> absl::Status {
     mutex_.AssertHeld();
     CAPSTAN_ASSIGN_OR_RETURN(Statement put,
-                             db_->Prepare("INSERT INTO token VALUES (?, ?, ?, ?, ?, ?, ?)"));
+                             db_->Prepare("INSERT INTO token VALUES (?, ?, ?, ?, ?, ?, ?, ?)"));
     return put.Blob(token.hash)
         .Text(token.spiffe_id)
         .Bind(token.created_at)
@@ -246,6 +400,7 @@ absl::Status SqliteStore::AddToken(const TokenRecord& token) {
         .Bind(token.consumed_at)
         .Blob(token.csr_key_hash)
         .Text(JoinList(token.certificate))
+        .Bind(token.sequence)
         .Run();
   });
 }
@@ -254,12 +409,27 @@ absl::StatusOr<TokenRecord> SqliteStore::FindToken(std::string_view hash) {
   absl::MutexLock lock(&mutex_);
   CAPSTAN_ASSIGN_OR_RETURN(
       Statement row, db_->Prepare("SELECT hash, spiffe_id, created_at, expires_at, consumed_at, "
-                                  "csr_key_hash, certificate FROM token WHERE hash=?"));
+                                  "csr_key_hash, certificate, sequence FROM token WHERE hash=?"));
   row.Blob(hash);
   CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
   if (!there) return absl::NotFoundError("no such token");
-  return TokenRecord{row.Bytes(0), row.Bytes(1),           row.Time(2), row.Time(3), row.Time(4),
-                     row.Bytes(5), SplitList(row.Bytes(6))};
+  return TokenOf(row);
+}
+
+absl::StatusOr<std::vector<TokenRecord>> SqliteStore::OpenTokens(absl::Time now) {
+  absl::MutexLock lock(&mutex_);
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement row,
+      db_->Prepare("SELECT hash, spiffe_id, created_at, expires_at, consumed_at, csr_key_hash, "
+                   "certificate, sequence FROM token WHERE consumed_at IS NULL AND expires_at > ? "
+                   "ORDER BY hash"));
+  row.Bind(now);
+  std::vector<TokenRecord> open;
+  while (true) {
+    CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
+    if (!there) return open;
+    open.push_back(TokenOf(row));
+  }
 }
 
 absl::Status SqliteStore::ConsumeToken(const Consumption& consumption) {

@@ -24,9 +24,12 @@ class SqliteStore final : public Store {
   absl::Status Commit(const Change& change) override;
   absl::Status Reserve(std::string_view authority, absl::Time until) override;
   absl::StatusOr<std::vector<JournalEntry>> Journal(int limit) override;
+  absl::StatusOr<RotationHistory> Rotations(int limit) override;
+  absl::StatusOr<std::vector<HistoryRecord>> History() override;
   absl::Status AddToken(const TokenRecord& token) override;
   absl::StatusOr<TokenRecord> FindToken(std::string_view hash) override;
   absl::Status ConsumeToken(const Consumption& consumption) override;
+  absl::StatusOr<std::vector<TokenRecord>> OpenTokens(absl::Time now) override;
   absl::StatusOr<int64_t> ForgetTokens(absl::Time before) override;
   absl::Status PutPopulation(const std::vector<PopulationRecord>& records) override;
   absl::StatusOr<std::vector<PopulationRecord>> LoadPopulation() override;
@@ -41,7 +44,16 @@ class SqliteStore final : public Store {
   absl::Status PutTrust(const TrustRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status PutAuthority(const AuthorityRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status PutDesired(const DesiredRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status PutHistory(const HistoryRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status PutEntry(const JournalEntry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status PutRotation(const RotationRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status PutExemption(const ExemptionRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status PutUnseen(const UnseenRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status LoadRotation(State& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::vector<RotationRecord>> SelectRotations(int limit)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::vector<ExemptionRecord>> SelectExemptions(int64_t from_rotation)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status PutRecord(const PopulationRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const std::unique_ptr<LockFile> lock_;

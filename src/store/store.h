@@ -35,14 +35,15 @@ struct AuthorityRecord {
       chain_pem;  // signing certificate, its intermediates, last the root (once where they are one)
   std::string sealed_key;                            // "" where the key is elsewhere
   absl::Time reserved_until = absl::InfinitePast();  // nothing that it signed outlives this
+  absl::Time state_since = absl::InfinitePast();
   friend bool operator==(const AuthorityRecord&, const AuthorityRecord&) = default;
 };
 
-// A wish: what somebody wrote into the CA directory, accepted and journaled before anything is
-// done.
+// A wish: what somebody wrote into the CA directory or asked for by command, accepted and journaled
+// before anything is done.
 struct DesiredRecord {
   std::string digest;  // trust::CaSet::ContentDigest
-  std::string source;  // "directory" or "built-in"
+  std::string source;  // "directory", "built-in", "managed", "rollback", "abort"
   std::string roots_pem;
   std::string crls_pem;
   std::string issuer;  // an AuthorityRecord that is there
@@ -50,6 +51,49 @@ struct DesiredRecord {
   absl::Time applied_at = absl::InfinitePast();  // InfinitePast: steps are left
   bool applied() const { return applied_at != absl::InfinitePast(); }
   friend bool operator==(const DesiredRecord&, const DesiredRecord&) = default;
+};
+
+// A walk from one wish to another, from its beginning on; the one of the highest number is the one
+// that runs, or ran last.
+struct RotationRecord {
+  int64_t number = 0;  // from 1
+  std::string source;
+  // What was there before, for the way back.
+  std::string from_roots_pem;
+  std::string from_crls_pem;
+  std::string from_issuer;
+  std::string to_roots_pem;
+  std::string to_issuer;
+  absl::Time started_at = absl::InfinitePast();
+  absl::Time finished_at = absl::InfinitePast();  // InfinitePast: it runs
+  std::string outcome = "done";                   // or "rolled-back", "aborted": what it ends in
+  std::string phase;
+  absl::Time phase_since = absl::InfinitePast();
+  bool paused = false;
+  bool emergency = false;
+  absl::Duration soak;
+  absl::Duration absent_deadline = absl::InfiniteDuration();
+  bool require_proven = false;
+  bool finished() const { return finished_at != absl::InfinitePast(); }
+  friend bool operator==(const RotationRecord&, const RotationRecord&) = default;
+};
+
+// Who was passed over in a rotation; never forgotten.
+struct ExemptionRecord {
+  int64_t rotation = 0;
+  std::string name;
+  std::string why;
+  absl::Time at;
+  friend bool operator==(const ExemptionRecord&, const ExemptionRecord&) = default;
+};
+
+// Leaves that may be out there without a record here: signed by others under a root of ours, or by
+// us shortly before a crash.
+struct UnseenRecord {
+  std::string signer;  // "root:" and a fingerprint, or "authority:" and an AuthorityId, in hex
+  absl::Time until;    // none of them outlives this
+  std::string why;
+  friend bool operator==(const UnseenRecord&, const UnseenRecord&) = default;
 };
 
 // One line of what was decided and done, for people and for the record; never read back to decide.
@@ -61,15 +105,29 @@ struct JournalEntry {
   std::string digest;    // of the wish that it serves
   int64_t sequence = 0;  // of the bundle after it
   int64_t issuer_epoch = 0;
+  int64_t rotation = 0;  // that it belongs to; 0: none
   friend bool operator==(const JournalEntry&, const JournalEntry&) = default;
 };
 
-// Everything but tokens, population and journal.
+// One link of the trust history (trust/history.h): the document of a bundle version.
+struct HistoryRecord {
+  int64_t sequence = 0;  // of the version
+  std::string document;
+  friend bool operator==(const HistoryRecord&, const HistoryRecord&) = default;
+};
+
+// How many links are kept; the oldest make room.
+inline constexpr int64_t kMostHistory = 1000;
+
+// Everything but tokens, population, journal and history.
 struct State {
   TrustRecord trust;
   std::vector<AuthorityRecord> authorities;  // by id
   std::optional<DesiredRecord> desired;
-  std::vector<std::string> refused;  // digests that a rollback or abort refused; sorted
+  std::vector<std::string> refused;         // digests that a rollback or abort refused; sorted
+  std::optional<RotationRecord> rotation;   // the latest
+  std::vector<ExemptionRecord> exemptions;  // of the latest, by name
+  std::vector<UnseenRecord> unseen;         // by signer
   friend bool operator==(const State&, const State&) = default;
 };
 
@@ -80,8 +138,12 @@ struct Change {
   std::optional<TrustRecord> trust;
   std::vector<AuthorityRecord> authorities;  // added or replaced; reserved_until never goes back
   std::optional<DesiredRecord> desired;
-  std::optional<std::string> refuse;  // one more digest
+  std::optional<std::string> refuse;        // one more digest
+  std::optional<RotationRecord> rotation;   // added, or replaces the one of its number
+  std::vector<ExemptionRecord> exemptions;  // added
+  std::vector<UnseenRecord> unseen;         // added or replaced; `until` never goes back
   std::vector<JournalEntry> journal;
+  std::optional<HistoryRecord> history;  // of the bundle in `trust`
 };
 
 struct TokenRecord {
@@ -92,6 +154,7 @@ struct TokenRecord {
   absl::Time consumed_at = absl::InfinitePast();  // the rest: once consumed
   std::string csr_key_hash;                       // SHA-256 of the CSR's SubjectPublicKeyInfo
   std::vector<std::string> certificate;           // the answer that was given
+  int64_t sequence = 0;                           // of the bundle that its join file holds
   bool consumed() const { return consumed_at != absl::InfinitePast(); }
   friend bool operator==(const TokenRecord&, const TokenRecord&) = default;
 };
@@ -138,6 +201,14 @@ class Store {
   virtual absl::Status Reserve(std::string_view authority, absl::Time until) = 0;
   // The last `limit` entries, oldest first.
   virtual absl::StatusOr<std::vector<JournalEntry>> Journal(int limit) = 0;
+  // The last `limit` rotations, oldest first, and everybody passed over in them.
+  struct RotationHistory {
+    std::vector<RotationRecord> rotations;
+    std::vector<ExemptionRecord> exemptions;  // by rotation and name
+  };
+  virtual absl::StatusOr<RotationHistory> Rotations(int limit) = 0;
+  // The last kMostHistory links, oldest first.
+  virtual absl::StatusOr<std::vector<HistoryRecord>> History() = 0;
 
   virtual absl::Status AddToken(const TokenRecord& token) = 0;
   // NotFound: never made, or forgotten since.
@@ -145,6 +216,8 @@ class Store {
   // Marks the token as used and records the certificate it gave. FailedPrecondition: it was used
   // before.
   virtual absl::Status ConsumeToken(const Consumption& consumption) = 0;
+  // Those that are neither used nor expired at `now`, by hash.
+  virtual absl::StatusOr<std::vector<TokenRecord>> OpenTokens(absl::Time now) = 0;
   // Forgets tokens that expired before `before`. The number forgotten.
   virtual absl::StatusOr<int64_t> ForgetTokens(absl::Time before) = 0;
 

@@ -103,6 +103,35 @@ TEST_P(StoreTest, AChangeIsThereAsAWholeAndAfterAReopen) {
   EXPECT_EQ(store_->Journal(1)->front().kind, "switch-issuer");
 }
 
+TEST_P(StoreTest, ALinkOfTheHistoryComesWithItsBundleOrNotAtAll) {
+  Change change = Based();
+  change.trust = change.expected;
+  change.trust->version.sequence = 2;
+  change.trust->roots_pem = "roots";
+  change.history = HistoryRecord{2, "from 1 to 2"};
+  Change stale = change;
+  stale.expected.version.sequence = 7;
+  EXPECT_FALSE(store_->Commit(stale).ok());
+  EXPECT_THAT(*store_->History(), IsEmpty());
+  ASSERT_TRUE(store_->Commit(change).ok());
+  Reopen();
+  EXPECT_THAT(*store_->History(), ElementsAre(HistoryRecord{2, "from 1 to 2"}));
+}
+
+TEST_P(StoreTest, TheHistoryIsBounded) {
+  for (int64_t sequence = 2; sequence <= kMostHistory + 3; ++sequence) {
+    Change change = Based();
+    change.trust = change.expected;
+    change.trust->version.sequence = sequence;
+    change.history = HistoryRecord{sequence, "link"};
+    ASSERT_TRUE(store_->Commit(change).ok());
+  }
+  const std::vector<HistoryRecord> history = *store_->History();
+  ASSERT_EQ(history.size(), static_cast<size_t>(kMostHistory));
+  EXPECT_EQ(history.front().sequence, 4);
+  EXPECT_EQ(history.back().sequence, kMostHistory + 3);
+}
+
 TEST_P(StoreTest, AChangeDecidedOnSomethingElseIsAborted) {
   Change first = Based();
   first.trust = first.expected;
