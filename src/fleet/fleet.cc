@@ -10,42 +10,9 @@
 namespace capstan::fleet {
 namespace {
 
-std::string UtcTime(absl::Time time) {
-  return absl::FormatTime(time, absl::UTCTimeZone());
-}
-
-std::string Named(const Consumer& consumer) {
-  std::string name = consumer.kind == ConsumerKind::kFiles ? "the file set" : "Envoy";
-  if (!consumer.node_id.empty()) absl::StrAppend(&name, " ", consumer.node_id);
-  if (consumer.pid != 0) absl::StrAppend(&name, " (pid ", consumer.pid, ")");
-  return name;
-}
-
-std::string Version(const trust::BundleVersion& version) {
-  return version.empty() ? "none" : absl::StrCat("sequence ", version.sequence);
-}
-
-// What one connected consumer still lacks; "" for nothing.
-std::string Missing(const Consumer& consumer, const Current& current, const Leaf& leaf) {
-  std::string refused;
-  if (consumer.last_nack.has_value() && consumer.last_nack->at >= consumer.acknowledged_at) {
-    refused = absl::StrCat("; it refused ", consumer.last_nack->resource, ": ",
-                           consumer.last_nack->message);
-  }
-  if (consumer.acknowledged_bundle != current.bundle) {
-    return absl::StrCat(Named(consumer), " has not acknowledged the bundle of sequence ",
-                        current.bundle.sequence, " (it has ", Version(consumer.acknowledged_bundle),
-                        ")", refused);
-  }
-  if (consumer.acknowledged_leaf_serial != leaf.serial) {
-    return absl::StrCat(Named(consumer), " has not acknowledged the leaf ", leaf.serial, refused);
-  }
-  return "";
-}
-
-Judgement Laggard(std::string why) {
-  return {Grade::kLaggard, std::move(why)};
-}
+// Agents report at least every half minute; what is older than this was told before our own clock
+// was set.
+constexpr absl::Duration kClockIsFresh = absl::Minutes(2);
 
 bool HasUnexpiredLeaf(const Workload& workload, absl::Time now) {
   return workload.leaf.not_after > now || workload.credential.not_after > now ||
@@ -67,38 +34,12 @@ std::string_view GradeName(Grade grade) {
 }
 
 Judgement Judge(const Workload& workload, const Current& current, absl::Time now) {
-  if (!workload.connected()) {
-    return {Grade::kAbsent, workload.last_seen == absl::InfinitePast()
-                                ? "its agent never connected"
-                                : absl::StrCat("its agent is not connected; last seen at ",
-                                               UtcTime(workload.last_seen))};
+  const Standing standing =
+      StandingOf(workload, {.bundle = current.bundle, .authorities = {current.issuer}}, now);
+  if (!standing.connected) return {Grade::kAbsent, standing.trusts};
+  for (const std::string* missing : {&standing.agent, &standing.moved, &standing.trusts}) {
+    if (!missing->empty()) return {Grade::kLaggard, *missing};
   }
-  if (!workload.report.has_value()) return Laggard("its agent has not reported yet");
-  const Report& report = *workload.report;
-  std::string error =
-      report.last_error.empty() ? "" : absl::StrCat("; its agent says: ", report.last_error);
-  if (report.bundle != current.bundle) {
-    return Laggard(absl::StrCat("its agent has not taken the bundle of sequence ",
-                                current.bundle.sequence, " (it has ", Version(report.bundle), ")",
-                                error));
-  }
-  if (report.leaf.empty()) return Laggard(absl::StrCat("its agent has no leaf yet", error));
-  if (report.leaf.not_after <= now) {
-    return Laggard(absl::StrCat("its leaf expired at ", UtcTime(report.leaf.not_after), error));
-  }
-  if (report.leaf.authority != current.issuer) {
-    return Laggard(absl::StrCat("its leaf is of authority ", report.leaf.authority,
-                                ", the issuer is ", current.issuer, error));
-  }
-  bool any = false;
-  for (const Consumer& consumer : report.consumers) {
-    if (!consumer.connected) continue;
-    any = true;
-    if (std::string missing = Missing(consumer, current, report.leaf); !missing.empty()) {
-      return Laggard(std::move(missing));
-    }
-  }
-  if (!any) return Laggard("no consumer is connected to its agent");
   return {Grade::kAcknowledged, ""};
 }
 
@@ -118,6 +59,7 @@ absl::Status Fleet::Issued(const Key& key, Purpose purpose, const Leaf& leaf, ab
   Workload& workload = workloads_[key];
   (purpose == Purpose::kWorkload ? workload.leaf : workload.credential) = leaf;
   workload.last_seen = std::max(workload.last_seen, seen);
+  Touch(key, seen);
   return absl::OkStatus();
 }
 
@@ -127,6 +69,7 @@ void Fleet::Restore(const Key& key, Purpose purpose, const Leaf& leaf,
   (purpose == Purpose::kWorkload ? workload.leaf : workload.credential) = leaf;
   if (!consumers.empty()) workload.known_consumers = std::move(consumers);
   workload.last_seen = std::max(workload.last_seen, seen);
+  Touch(key, seen);
 }
 
 absl::StatusOr<int64_t> Fleet::Connect(const Key& key, absl::Time now) {
@@ -137,6 +80,8 @@ absl::StatusOr<int64_t> Fleet::Connect(const Key& key, absl::Time now) {
   workload.last_seen = now;
   // What an earlier connection said may be of an agent that is no more.
   workload.report.reset();
+  workload.clock_offset.reset();
+  Touch(key, now);
   return workload.generation;
 }
 
@@ -153,8 +98,13 @@ absl::Status Fleet::Fold(const Key& key, int64_t generation, Report report, absl
   Workload& workload = there->second;
   workload.known_consumers.clear();
   for (const Consumer& consumer : report.consumers) workload.known_consumers.push_back(consumer.id);
+  if (report.agent_time.has_value()) {
+    workload.clock_offset = *report.agent_time - now;
+    workload.clock_told = now;
+  }
   workload.report = std::move(report);
   workload.last_seen = now;
+  Touch(key, now);
   return absl::OkStatus();
 }
 
@@ -164,12 +114,17 @@ void Fleet::Disconnect(const Key& key, int64_t generation, absl::Time now) {
   there->second.generation = 0;
   there->second.last_seen = now;
   --connected_;
+  Touch(key, now);
 }
 
 void Fleet::Forget(absl::Time now) {
-  std::erase_if(workloads_, [&](const auto& entry) {
-    return !entry.second.connected() && !HasUnexpiredLeaf(entry.second, now);
-  });
+  for (auto entry = workloads_.begin(); entry != workloads_.end();) {
+    const auto here = entry++;
+    if (here->second.connected() || HasUnexpiredLeaf(here->second, now)) continue;
+    const Key key = here->first;
+    workloads_.erase(here);
+    Touch(key, now);
+  }
 }
 
 int64_t Fleet::Population(absl::Time now) const {
@@ -185,6 +140,69 @@ std::map<std::string, int64_t> Fleet::UnexpiredLeaves(absl::Time now) const {
     }
   }
   return counts;
+}
+
+std::optional<absl::Duration> Fleet::ClockOffset(absl::Time now) const {
+  std::vector<absl::Duration> offsets;
+  for (const auto& [key, workload] : workloads_) {
+    if (!workload.connected() || !workload.clock_offset) continue;
+    if (absl::AbsDuration(now - workload.clock_told) > kClockIsFresh) continue;
+    offsets.push_back(*workload.clock_offset);
+  }
+  if (offsets.empty()) return std::nullopt;
+  auto middle = offsets.begin() + static_cast<std::ptrdiff_t>(offsets.size() / 2);
+  std::nth_element(offsets.begin(), middle, offsets.end());
+  return *middle;
+}
+
+void Fleet::Measure(const Target& target, absl::Time now) {
+  if (target == target_ && standings_.size() == workloads_.size()) return;
+  target_ = target;
+  tally_ = {};
+  standings_.clear();
+  ends_.clear();
+  for (const auto& [key, workload] : workloads_) Touch(key, now);
+}
+
+const Tally& Fleet::TallyAt(absl::Time now) {
+  while (!ends_.empty() && ends_.begin()->first <= now) Touch(Key(ends_.begin()->second), now);
+  return tally_;
+}
+
+// Replaces what this workload adds to the sums.
+void Fleet::Touch(const Key& key, absl::Time now) {
+  const auto add = [this](const Standing& standing, int64_t sign) {
+    if (!standing.counted) return;
+    tally_.population += sign;
+    if (standing.connected) tally_.connected += sign;
+    if (standing.agent.empty()) tally_.agents += sign;
+    if (standing.trusts.empty()) tally_.trusting += sign;
+    if (standing.moved.empty()) tally_.moved += sign;
+    if (standing.probed && standing.proven.empty()) tally_.proven += sign;
+  };
+  const Standing before = standings_.contains(key) ? standings_[key] : Standing();
+  add(before, -1);
+  ends_.erase({before.until, key});
+  const auto workload = workloads_.find(key);
+  if (workload == workloads_.end()) {
+    standings_.erase(key);
+    tally_.lacking.erase(key);
+    return;
+  }
+  Standing standing = StandingOf(workload->second, target_, now);
+  add(standing, 1);
+  if (standing.until > now && standing.until != absl::InfiniteFuture()) {
+    ends_.insert({standing.until, key});
+  }
+  const bool complete = standing.agent.empty() && standing.trusts.empty() &&
+                        standing.moved.empty() && standing.proven.empty() &&
+                        (standing.probed || !target_.proof_required);
+  if (standing.counted && !complete) {
+    tally_.lacking[key] = standing;
+  } else {
+    tally_.lacking.erase(key);
+  }
+  standings_[key] = std::move(standing);
 }
 
 }  // namespace capstan::fleet

@@ -1,83 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "spiffe/spiffe_id.h"
-#include "trust/bundle.h"
+#include "fleet/standing.h"
+#include "fleet/workload.h"
 
 namespace capstan::fleet {
-
-struct Leaf {
-  std::string serial;     // lower-case hex; "" where there is none
-  std::string authority;  // AuthorityId in hex
-  absl::Time not_before = absl::InfinitePast();
-  absl::Time not_after = absl::InfinitePast();
-  bool empty() const { return serial.empty(); }
-  friend bool operator==(const Leaf&, const Leaf&) = default;
-};
-
-struct Nack {
-  std::string resource;
-  std::string message;
-  absl::Time at;
-  friend bool operator==(const Nack&, const Nack&) = default;
-};
-
-enum class ConsumerKind { kUnspecified, kEnvoy, kFiles };
-
-// One consumer, as its agent sees it.
-struct Consumer {
-  std::string id;
-  ConsumerKind kind = ConsumerKind::kUnspecified;
-  std::string node_id;
-  int64_t pid = 0;
-  bool connected = false;
-  // Accepted after its last refusal and since its start; empty where nothing counts.
-  trust::BundleVersion acknowledged_bundle;
-  std::string acknowledged_leaf_serial;
-  absl::Time acknowledged_at = absl::InfinitePast();
-  std::optional<Nack> last_nack;
-  friend bool operator==(const Consumer&, const Consumer&) = default;
-};
-
-// The full state of one instance, as its agent says.
-struct Report {
-  Leaf leaf;        // what its consumers show
-  Leaf credential;  // the agent's own
-  trust::BundleVersion bundle;
-  std::vector<Consumer> consumers;
-  std::optional<absl::Time> agent_time;
-  std::string last_error;
-};
-
-// One workload: a running instance of an identity. Callers that name no instance are told apart by
-// the serial of their leaf.
-struct Key {
-  std::string spiffe_id;
-  std::string instance;
-  std::string serial;  // "" where `instance` is not
-  friend auto operator<=>(const Key&, const Key&) = default;
-};
-
-struct Workload {
-  // Issued to it last, by purpose; from the durable record or from this process.
-  Leaf leaf;
-  Leaf credential;
-  std::optional<Report> report;              // of this connection or the last one
-  std::vector<std::string> known_consumers;  // from the durable record, until a report comes
-  int64_t generation = 0;                    // of the stream that speaks for it; 0: not connected
-  absl::Time last_seen = absl::InfinitePast();
-  bool connected() const { return generation != 0; }
-};
 
 // What a workload is measured against.
 struct Current {
@@ -101,6 +39,18 @@ Judgement Judge(const Workload& workload, const Current& current, absl::Time now
 struct Limits {
   size_t workloads = 200'000;
   size_t consumers_per_workload = 64;
+};
+
+// The population's Standings, summed.
+struct Tally {
+  int64_t population = 0;
+  int64_t connected = 0;
+  int64_t agents = 0;  // their agent holds the bundle
+  int64_t trusting = 0;
+  int64_t moved = 0;
+  int64_t proven = 0;
+  // Those of the population who lack something of the target.
+  std::map<Key, Standing> lacking;
 };
 
 // Who is out there: the population and what it reported, folded one by one. A machine: no clock, no
@@ -133,12 +83,27 @@ class Fleet {
   int64_t Population(absl::Time now) const;
   // Unexpired leaves of each authority, by what was issued last to each workload and purpose.
   std::map<std::string, int64_t> UnexpiredLeaves(absl::Time now) const;
+  // The median of what connected agents' clocks are ahead of ours; nullopt where none told lately.
+  std::optional<absl::Duration> ClockOffset(absl::Time now) const;
+
+  // Measures everybody against `target` from here on, each again whenever something about it
+  // changes: looking at the sums costs no walk through the population.
+  void Measure(const Target& target, absl::Time now);
+  // Of Measure()'s target, at `now`.
+  const Tally& TallyAt(absl::Time now);
 
  private:
+  void Touch(const Key& key, absl::Time now);
+
   Limits limits_;
   std::map<Key, Workload> workloads_;
   int64_t connected_ = 0;
   int64_t last_generation_ = 0;
+
+  Target target_;
+  Tally tally_;
+  std::map<Key, Standing> standings_;
+  std::set<std::pair<absl::Time, Key>> ends_;  // when a Standing changes by time alone
 };
 
 }  // namespace capstan::fleet

@@ -143,5 +143,149 @@ TEST_F(FleetTest, ThePopulationHoldsUnexpiredLeavesConnectedOrNot) {
   EXPECT_EQ(fleet_.Population(kNow + absl::Hours(1)), 0);
 }
 
+class TallyTest : public FleetTest {
+ protected:
+  TallyTest() { fleet_.Measure(target_, kNow); }
+
+  // A workload that issued itself a leaf of `authority` and reports it acknowledged with `bundle`.
+  int64_t Join(const Key& key, const std::string& authority, int64_t sequence) {
+    Leaf leaf = LeafOf("01", authority);
+    EXPECT_TRUE(fleet_.Issued(key, Fleet::Purpose::kWorkload, leaf, kNow).ok());
+    const int64_t generation = *fleet_.Connect(key, kNow);
+    EXPECT_TRUE(fleet_.Fold(key, generation, ReportOf(leaf, sequence), kNow).ok());
+    return generation;
+  }
+  Report ReportOf(const Leaf& leaf, int64_t sequence) {
+    Report report;
+    report.leaf = report.credential = leaf;
+    report.bundle = {"lineage", sequence};
+    report.consumers = {EnvoyWith(report.bundle, leaf.serial)};
+    report.agent_time = kNow;
+    return report;
+  }
+  static Probe ProbeOf(std::string authority, Probe::Verdict verdict, std::string served = "") {
+    Probe probe{"127.0.0.1:1", std::move(authority), verdict, "as a test says", kNow};
+    if (!served.empty()) probe.served = {"01", std::move(served), kNow, kNow + absl::Hours(1)};
+    return probe;
+  }
+
+  Target target_{.bundle = {"lineage", 4}, .authorities = {"bb"}};
+  const Key one_{"spiffe://td/a", "i1", ""};
+  const Key two_{"spiffe://td/b", "i1", ""};
+};
+
+TEST_F(TallyTest, FollowsEveryChange) {
+  Join(one_, "aa", 3);
+  Tally tally = fleet_.TallyAt(kNow);
+  EXPECT_EQ(tally.population, 1);
+  EXPECT_EQ(tally.connected, 1);
+  EXPECT_EQ(tally.trusting, 0);
+  EXPECT_THAT(tally.lacking.at(one_).trusts, HasSubstr("has not taken the bundle"));
+  EXPECT_THAT(tally.lacking.at(one_).moved, HasSubstr("of authority aa"));
+
+  int64_t generation = *fleet_.Connect(one_, kNow);
+  ASSERT_TRUE(fleet_.Fold(one_, generation, ReportOf(LeafOf("02", "aa"), 4), kNow).ok());
+  EXPECT_EQ(fleet_.TallyAt(kNow).trusting, 1);
+  EXPECT_EQ(fleet_.TallyAt(kNow).moved, 0);
+  ASSERT_TRUE(fleet_.Fold(one_, generation, ReportOf(LeafOf("03", "bb"), 4), kNow).ok());
+  EXPECT_EQ(fleet_.TallyAt(kNow).moved, 1);
+  EXPECT_TRUE(fleet_.TallyAt(kNow).lacking.empty());
+
+  // Absent: it holds a gate on trust, but what its Envoy accepted last stays accepted.
+  fleet_.Disconnect(one_, generation, kNow);
+  EXPECT_EQ(fleet_.TallyAt(kNow).connected, 0);
+  EXPECT_EQ(fleet_.TallyAt(kNow).trusting, 0);
+  EXPECT_EQ(fleet_.TallyAt(kNow).moved, 1);
+  EXPECT_THAT(fleet_.TallyAt(kNow).lacking.at(one_).trusts, HasSubstr("not connected"));
+}
+
+TEST_F(TallyTest, TheAgentsOwnCertificateMovesToo) {
+  const int64_t generation = Join(one_, "bb", 4);
+  Report report = ReportOf(LeafOf("01", "bb"), 4);
+  report.credential = LeafOf("02", "aa");
+  ASSERT_TRUE(fleet_.Fold(one_, generation, report, kNow).ok());
+  EXPECT_EQ(fleet_.TallyAt(kNow).moved, 0);
+  EXPECT_THAT(fleet_.TallyAt(kNow).lacking.at(one_).moved,
+              HasSubstr("agent's certificate is of authority aa"));
+}
+
+TEST_F(TallyTest, TheAbsentCountUntilTheirLastLeafExpires) {
+  ASSERT_TRUE(fleet_.Issued(one_, Fleet::Purpose::kWorkload, LeafOf("01", "aa"), kNow).ok());
+  EXPECT_EQ(fleet_.TallyAt(kNow).population, 1);
+  EXPECT_EQ(fleet_.TallyAt(kNow).lacking.at(one_).until, kNow + absl::Hours(1));
+  EXPECT_EQ(fleet_.TallyAt(kNow + absl::Hours(1)).population, 0);
+  EXPECT_TRUE(fleet_.TallyAt(kNow + absl::Hours(1)).lacking.empty());
+}
+
+// On record is the new leaf; whether its Envoy ever got it nobody knows.
+TEST_F(TallyTest, AnAbsentOneOfWhichOnlyTheNewLeafIsOnRecordMayShowAnOlderOne) {
+  target_.others_expire = kNow + absl::Hours(5);
+  fleet_.Measure(target_, kNow);
+  fleet_.Restore(one_, Fleet::Purpose::kWorkload, LeafOf("02", "bb"), {"envoy"}, kNow);
+  EXPECT_FALSE(fleet_.TallyAt(kNow).lacking.at(one_).moved.empty());
+  EXPECT_EQ(fleet_.TallyAt(kNow).lacking.at(one_).until, kNow + absl::Hours(5));
+}
+
+TEST_F(TallyTest, AnotherTargetMeasuresEverybodyAnew) {
+  Join(one_, "aa", 4);
+  Join(two_, "bb", 4);
+  EXPECT_EQ(fleet_.TallyAt(kNow).moved, 1);
+  fleet_.Measure({.bundle = {"lineage", 4}, .authorities = {"aa", "bb"}}, kNow);
+  EXPECT_EQ(fleet_.TallyAt(kNow).moved, 2);
+  fleet_.Measure({.bundle = {"lineage", 5}, .authorities = {"bb"}}, kNow);
+  EXPECT_EQ(fleet_.TallyAt(kNow).trusting, 0);
+  EXPECT_EQ(fleet_.TallyAt(kNow).population, 2);
+}
+
+TEST_F(TallyTest, WhatHandshakesShow) {
+  target_.accepted = "bb";
+  fleet_.Measure(target_, kNow);
+  const int64_t generation = Join(one_, "bb", 4);
+  Report report = ReportOf(LeafOf("01", "bb"), 4);
+  const auto standing = [&](std::vector<Probe> probes) {
+    report.probes = std::move(probes);
+    EXPECT_TRUE(fleet_.Fold(one_, generation, report, kNow).ok());
+    const Tally& tally = fleet_.TallyAt(kNow);
+    return tally.lacking.contains(one_) ? tally.lacking.at(one_) : Standing();
+  };
+  using Verdict = Probe::Verdict;
+  EXPECT_EQ(standing({}).proven, "");
+  EXPECT_EQ(fleet_.TallyAt(kNow).proven, 0);
+  EXPECT_THAT(standing({ProbeOf("aa", Verdict::kAccepted)}).proven, HasSubstr("no handshake"));
+  EXPECT_THAT(
+      standing({ProbeOf("aa", Verdict::kAccepted), ProbeOf("bb", Verdict::kUnknownCa)}).proven,
+      HasSubstr("as a test says"));
+  // Where the control is refused too, it says nothing about trust.
+  EXPECT_EQ(
+      standing({ProbeOf("aa", Verdict::kUnreachable), ProbeOf("bb", Verdict::kUnreachable)}).proven,
+      "");
+  EXPECT_EQ(fleet_.TallyAt(kNow).proven, 0);
+  EXPECT_EQ(
+      standing({ProbeOf("aa", Verdict::kAccepted), ProbeOf("bb", Verdict::kAccepted, "bb")}).proven,
+      "");
+  EXPECT_EQ(fleet_.TallyAt(kNow).proven, 1);
+  // Acknowledged is not shown: the handshake was shown a leaf of the old authority.
+  EXPECT_THAT(
+      standing({ProbeOf("aa", Verdict::kAccepted), ProbeOf("bb", Verdict::kAccepted, "aa")}).moved,
+      HasSubstr("was shown a leaf of authority aa"));
+  target_.proof_required = true;
+  fleet_.Measure(target_, kNow);
+  standing({});
+  EXPECT_TRUE(fleet_.TallyAt(kNow).lacking.contains(one_));
+}
+
+TEST_F(TallyTest, TheMedianOfClocksThatToldLately) {
+  EXPECT_EQ(fleet_.ClockOffset(kNow), std::nullopt);
+  const int64_t generation = Join(one_, "aa", 4);
+  EXPECT_EQ(fleet_.ClockOffset(kNow), absl::ZeroDuration());
+  Report report = ReportOf(LeafOf("01", "aa"), 4);
+  report.agent_time = kNow + absl::Minutes(3);
+  ASSERT_TRUE(fleet_.Fold(one_, generation, report, kNow).ok());
+  EXPECT_EQ(fleet_.ClockOffset(kNow), absl::Minutes(3));
+  // Our own clock jumped: what was told before says nothing now.
+  EXPECT_EQ(fleet_.ClockOffset(kNow + absl::Hours(24 * 7)), std::nullopt);
+  EXPECT_EQ(fleet_.ClockOffset(kNow - absl::Hours(1)), std::nullopt);
+}
+
 }  // namespace
 }  // namespace capstan::fleet

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "fleet/standing.h"
+
+#include <algorithm>
+#include <map>
+
+#include "absl/strings/str_cat.h"
+#include "base/strings.h"
+
+namespace capstan::fleet {
+namespace {
+
+std::string UtcTime(absl::Time time) {
+  return absl::FormatTime(time, absl::UTCTimeZone());
+}
+
+std::string Named(const Consumer& consumer) {
+  std::string name = consumer.kind == ConsumerKind::kFiles ? "the file set" : "Envoy";
+  if (!consumer.node_id.empty()) absl::StrAppend(&name, " ", consumer.node_id);
+  if (consumer.pid != 0) absl::StrAppend(&name, " (pid ", consumer.pid, ")");
+  return name;
+}
+
+std::string Version(const trust::BundleVersion& version) {
+  return version.empty() ? "none" : absl::StrCat("sequence ", version.sequence);
+}
+
+// What a refusal that nothing was accepted after adds to a reason.
+std::string Refusal(const Consumer& consumer) {
+  if (!consumer.last_nack.has_value() || consumer.last_nack->at < consumer.acknowledged_at) {
+    return "";
+  }
+  return absl::StrCat("; it refused ", consumer.last_nack->resource, ": ",
+                      consumer.last_nack->message);
+}
+
+std::string AgentLacks(const Report& report, const Target& target, const std::string& error) {
+  if (report.bundle == target.bundle) return "";
+  return absl::StrCat("its agent has not taken the bundle of sequence ", target.bundle.sequence,
+                      " (it has ", Version(report.bundle), ")", error);
+}
+
+std::string TrustLacks(const Report& report, const Target& target) {
+  bool any = false;
+  for (const Consumer& consumer : report.consumers) {
+    if (!consumer.connected) continue;
+    any = true;
+    if (consumer.acknowledged_bundle == target.bundle) continue;
+    return absl::StrCat(Named(consumer), " has not acknowledged the bundle of sequence ",
+                        target.bundle.sequence, " (it has ", Version(consumer.acknowledged_bundle),
+                        ")", Refusal(consumer));
+  }
+  return any ? "" : "no consumer is connected to its agent";
+}
+
+std::string LeafLacks(const Leaf& leaf, const char* what, const Target& target, absl::Time now) {
+  if (leaf.empty()) return absl::StrCat("its agent has no ", what, " yet");
+  if (leaf.not_after <= now) {
+    return absl::StrCat("its ", what, " expired at ", UtcTime(leaf.not_after));
+  }
+  if (target.authorities.contains(leaf.authority)) return "";
+  return absl::StrCat("its ", what, " is of authority ", leaf.authority, ", the issuer is ",
+                      target.authorities.empty() ? "none" : *target.authorities.begin());
+}
+
+std::string MoveLacks(const Report& report, const Target& target, const std::string& error,
+                      absl::Time now) {
+  if (std::string lacks = LeafLacks(report.leaf, "leaf", target, now); !lacks.empty()) {
+    return lacks + error;
+  }
+  bool any = false;
+  for (const Consumer& consumer : report.consumers) {
+    if (!consumer.connected) continue;
+    any = true;
+    if (consumer.acknowledged_leaf_serial == report.leaf.serial) continue;
+    return absl::StrCat(Named(consumer), " has not acknowledged the leaf ", report.leaf.serial,
+                        Refusal(consumer));
+  }
+  if (!any) return "no consumer is connected to its agent";
+  // An agent that says nothing of its credential (an earlier version) has one of the same
+  // authority.
+  if (report.credential.empty()) return "";
+  std::string lacks = LeafLacks(report.credential, "agent's certificate", target, now);
+  return lacks.empty() ? lacks : lacks + error;
+}
+
+std::string AbsentWhy(const Workload& workload) {
+  if (workload.last_seen == absl::InfinitePast()) return "its agent never connected";
+  return absl::StrCat("its agent is not connected; last seen at ", UtcTime(workload.last_seen));
+}
+
+absl::Time LastEnd(const Workload& workload) {
+  absl::Time end = std::max(workload.leaf.not_after, workload.credential.not_after);
+  if (workload.report.has_value()) {
+    end = std::max({end, workload.report->leaf.not_after, workload.report->credential.not_after});
+  }
+  return end;
+}
+
+const Probe* Find(const Report& report, const std::string& target, const std::string& authority) {
+  for (const Probe& probe : report.probes) {
+    if (probe.target == target && probe.authority == authority) return &probe;
+  }
+  return nullptr;
+}
+
+// Whether any authority but `authority` was accepted at `target`, or may still turn out to be.
+bool CanBeProbed(const Report& report, const std::string& target, const std::string& authority) {
+  bool tried = false;
+  for (const Probe& probe : report.probes) {
+    if (probe.target != target || probe.authority == authority) continue;
+    if (probe.verdict == Probe::Verdict::kUnspecified) continue;
+    tried = true;
+    if (probe.verdict == Probe::Verdict::kAccepted) return true;
+  }
+  return !tried;
+}
+
+std::string Shown(const Probe& probe) {
+  return absl::StrCat("a handshake with ", probe.target, " at ", UtcTime(probe.at), ": ",
+                      probe.detail);
+}
+
+std::string NotTried(const std::string& target, const std::string& authority, const Probe* probe) {
+  const std::string why = probe == nullptr || probe->detail.empty() ? "" : ": " + probe->detail;
+  return absl::StrCat("no handshake with ", target, " under authority ", authority, " yet", why);
+}
+
+// What handshakes still have to show; "" for nothing. Fills in whether there is anything to probe.
+std::string ProofLacks(const Report& report, const Target& target, bool& probed) {
+  std::set<std::string> targets;
+  for (const Probe& probe : report.probes) targets.insert(probe.target);
+  for (const std::string& at : targets) {
+    const std::string& asked = target.accepted.empty() ? target.refused : target.accepted;
+    if (!CanBeProbed(report, at, asked)) continue;
+    probed = true;
+    if (!target.accepted.empty()) {
+      const Probe* probe = Find(report, at, target.accepted);
+      if (probe == nullptr || probe->verdict == Probe::Verdict::kUnspecified) {
+        return NotTried(at, target.accepted, probe);
+      }
+      if (probe->verdict != Probe::Verdict::kAccepted) return Shown(*probe);
+    }
+    if (!target.refused.empty()) {
+      const Probe* probe = Find(report, at, target.refused);
+      // Without a word of it there is no certificate left to try it with.
+      if (probe != nullptr && probe->verdict == Probe::Verdict::kUnspecified) {
+        return NotTried(at, target.refused, probe);
+      }
+      if (probe != nullptr && probe->verdict == Probe::Verdict::kAccepted) {
+        return absl::StrCat(Shown(*probe), "; a client under authority ", target.refused,
+                            " is still accepted");
+      }
+    }
+  }
+  return "";
+}
+
+// What the latest handshakes were shown, where there were any.
+std::string ServedLacks(const Report& report, const Target& target) {
+  std::map<std::string, const Probe*> latest;
+  for (const Probe& probe : report.probes) {
+    const Probe*& known = latest[probe.target];
+    if (!probe.served.empty() && (known == nullptr || known->at < probe.at)) known = &probe;
+  }
+  for (const auto& [at, probe] : latest) {
+    if (probe == nullptr || target.authorities.contains(probe->served.authority)) continue;
+    return absl::StrCat("a handshake with ", at, " at ", UtcTime(probe->at),
+                        " was shown a leaf of authority ", probe->served.authority);
+  }
+  return "";
+}
+
+}  // namespace
+
+Standing StandingOf(const Workload& workload, const Target& target, absl::Time now) {
+  Standing standing;
+  standing.known = true;
+  standing.connected = workload.connected();
+  standing.until = LastEnd(workload);
+  standing.counted = standing.connected || standing.until > now;
+  if (!standing.connected) {
+    standing.agent = standing.trusts = AbsentWhy(workload);
+    // What its consumers accepted last stays with them, whatever became of the agent.
+    const bool moved = workload.report.has_value() &&
+                       MoveLacks(*workload.report, target, "", absl::InfinitePast()).empty();
+    if (!moved) {
+      standing.moved = standing.trusts;
+      // It may still show what it had before the leaf that is on record.
+      if (target.authorities.contains(workload.leaf.authority)) {
+        standing.until = std::max(standing.until, target.others_expire);
+      }
+    }
+    return standing;
+  }
+  if (!workload.report.has_value()) {
+    standing.agent = standing.trusts = standing.moved = "its agent has not reported yet";
+    return standing;
+  }
+  const Report& report = *workload.report;
+  const std::string error =
+      report.last_error.empty() ? "" : absl::StrCat("; its agent says: ", report.last_error);
+  standing.agent = AgentLacks(report, target, error);
+  standing.trusts = standing.agent.empty() ? TrustLacks(report, target) : standing.agent;
+  standing.moved = MoveLacks(report, target, error, now);
+  if (standing.moved.empty()) standing.moved = ServedLacks(report, target);
+  standing.proven = ProofLacks(report, target, standing.probed);
+  return standing;
+}
+
+}  // namespace capstan::fleet

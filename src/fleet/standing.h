@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <set>
+#include <string>
+
+#include "absl/time/time.h"
+#include "fleet/workload.h"
+#include "trust/bundle.h"
+
+namespace capstan::fleet {
+
+// What every workload is measured against.
+struct Target {
+  trust::BundleVersion bundle;        // to be acknowledged
+  std::set<std::string> authorities;  // AuthorityIds in hex: leaves of these have moved
+  // What handshakes with workloads that have probe targets must have shown; "": nothing.
+  std::string accepted;         // a client under this authority is accepted
+  std::string refused;          // one under this authority is not
+  bool proof_required = false;  // also of those that cannot be probed
+  // Nothing that authorities other than `authorities` signed outlives this.
+  absl::Time others_expire = absl::InfinitePast();
+  friend bool operator==(const Target&, const Target&) = default;
+};
+
+// How far one workload is, each condition with what is missing; "" where nothing is.
+struct Standing {
+  bool known = false;    // to this fleet at all
+  bool counted = false;  // connected, or holds an unexpired leaf: one of the population
+  bool connected = false;
+  std::string agent;    // its agent verified and holds the bundle
+  std::string trusts;   // …and each consumer acknowledged it
+  std::string moved;    // its leaf and its agent's are of the authorities, the leaf acknowledged
+  bool probed = false;  // it has probe targets that a control handshake does not rule out
+  std::string proven;   // …and handshakes showed what Target asks for
+  absl::Time until = absl::InfinitePast();  // its last unexpired leaf's end
+  friend bool operator==(const Standing&, const Standing&) = default;
+};
+
+Standing StandingOf(const Workload& workload, const Target& target, absl::Time now);
+
+}  // namespace capstan::fleet
