@@ -36,9 +36,10 @@ absl::Status CheckLeaf(const x509::Certificate& leaf, const Plan& plan, const x5
       Require(leaf.has_basic_constraints() && !leaf.is_ca(), "basicConstraints"));
   CAPSTAN_RETURN_IF_ERROR(
       Require(leaf.key_usage() == (x509::kDigitalSignature | x509::kKeyEncipherment), "keyUsage"));
-  CAPSTAN_RETURN_IF_ERROR(
-      Require(leaf.extended_key_usage() == std::vector<std::string>{"serverAuth", "clientAuth"},
-              "extendedKeyUsage"));
+  const std::vector<std::string> usage = plan.for_clients_only
+                                             ? std::vector<std::string>{"clientAuth"}
+                                             : std::vector<std::string>{"serverAuth", "clientAuth"};
+  CAPSTAN_RETURN_IF_ERROR(Require(leaf.extended_key_usage() == usage, "extendedKeyUsage"));
   CAPSTAN_RETURN_IF_ERROR(
       Require(issuer.subject_key_id().empty() || leaf.authority_key_id() == issuer.subject_key_id(),
               "authorityKeyIdentifier"));

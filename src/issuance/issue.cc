@@ -19,12 +19,7 @@ std::string UtcTime(absl::Time time) {
   return absl::FormatTime(time, absl::UTCTimeZone());
 }
 
-}  // namespace
-
-absl::StatusOr<Plan> PlanLeaf(const spiffe::SpiffeId& id, absl::Duration requested_ttl,
-                              const Policy& policy, const trust::Authority& authority,
-                              absl::Time now) {
-  const x509::Certificate& issuer = authority.certificate;
+absl::Status CheckIssuerIsValid(const x509::Certificate& issuer, absl::Time now) {
   if (now >= issuer.not_after()) {
     return absl::FailedPreconditionError(absl::StrCat("signing certificate has expired at ",
                                                       UtcTime(issuer.not_after()),
@@ -34,6 +29,16 @@ absl::StatusOr<Plan> PlanLeaf(const spiffe::SpiffeId& id, absl::Duration request
     return absl::FailedPreconditionError(
         absl::StrCat("signing certificate is not valid before ", UtcTime(issuer.not_before())));
   }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Plan> PlanLeaf(const spiffe::SpiffeId& id, absl::Duration requested_ttl,
+                              const Policy& policy, const trust::Authority& authority,
+                              absl::Time now) {
+  const x509::Certificate& issuer = authority.certificate;
+  CAPSTAN_RETURN_IF_ERROR(CheckIssuerIsValid(issuer, now));
   absl::Duration ttl = requested_ttl;
   if (ttl <= absl::ZeroDuration()) ttl = std::min(policy.default_ttl, issuer.not_after() - now);
   if (ttl > policy.max_ttl) {
@@ -44,9 +49,22 @@ absl::StatusOr<Plan> PlanLeaf(const spiffe::SpiffeId& id, absl::Duration request
   return Plan{id, now - policy.backdate, std::min(now + ttl, issuer.not_after())};
 }
 
+absl::StatusOr<Plan> PlanProbe(const spiffe::TrustDomain& trust_domain, const Policy& policy,
+                               const trust::Authority& authority, absl::Time now) {
+  const x509::Certificate& issuer = authority.certificate;
+  CAPSTAN_RETURN_IF_ERROR(CheckIssuerIsValid(issuer, now));
+  return Plan{.id = spiffe::SpiffeId::ForProbe(trust_domain),
+              .not_before = now - policy.backdate,
+              .not_after = std::min(now + kProbeLife, issuer.not_after()),
+              .for_clients_only = true};
+}
+
 Issuer::Issuer(trust::Authority authority, std::shared_ptr<x509::Signer> signer,
-               x509::LeafTemplate leaf)
-    : authority_(std::move(authority)), signer_(std::move(signer)), leaf_(std::move(leaf)) {}
+               x509::LeafTemplate leaf, x509::LeafTemplate client)
+    : authority_(std::move(authority)),
+      signer_(std::move(signer)),
+      leaf_(std::move(leaf)),
+      client_(std::move(client)) {}
 
 absl::StatusOr<std::unique_ptr<Issuer>> Issuer::Create(trust::Authority authority,
                                                        std::shared_ptr<x509::Signer> signer) {
@@ -55,8 +73,10 @@ absl::StatusOr<std::unique_ptr<Issuer>> Issuer::Create(trust::Authority authorit
         absl::StrCat("the key at hand is not that of the authority ", authority.id.hex()));
   }
   CAPSTAN_ASSIGN_OR_RETURN(x509::LeafTemplate leaf, x509::LeafTemplate::For(authority.certificate));
+  CAPSTAN_ASSIGN_OR_RETURN(x509::LeafTemplate client,
+                           x509::LeafTemplate::For(authority.certificate, {"clientAuth"}));
   return std::unique_ptr<Issuer>(
-      new Issuer(std::move(authority), std::move(signer), std::move(leaf)));
+      new Issuer(std::move(authority), std::move(signer), std::move(leaf), std::move(client)));
 }
 
 absl::StatusOr<Issued> Issuer::Sign(const Plan& plan, const x509::Csr& csr, Random& random) {
@@ -64,10 +84,13 @@ absl::StatusOr<Issued> Issuer::Sign(const Plan& plan, const x509::Csr& csr, Rand
   x509::SubjectAltNames sans;
   sans.uris = {plan.id.ToString()};
   sans.critical = true;
-  CAPSTAN_ASSIGN_OR_RETURN(std::string der, leaf_.SignDer(serial, plan.not_before, plan.not_after,
-                                                          sans, csr.public_key(), *signer_));
+  const x509::LeafTemplate& leaf_template = plan.for_clients_only ? client_ : leaf_;
+  CAPSTAN_ASSIGN_OR_RETURN(std::string der,
+                           leaf_template.SignDer(serial, plan.not_before, plan.not_after, sans,
+                                                 csr.public_key(), *signer_));
   const bool verify_signature =
-      signed_.fetch_add(1, std::memory_order_relaxed) % kSignatureSample == 0;
+      signed_.fetch_add(1, std::memory_order_relaxed) % kSignatureSample == 0 ||
+      plan.for_clients_only;
   absl::StatusOr<x509::Certificate> leaf = x509::Certificate::ParseDer(der);
   absl::Status checked =
       leaf.ok() ? CheckLeaf(*leaf, plan, csr.public_key(), serial, authority_, verify_signature)

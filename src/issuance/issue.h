@@ -29,6 +29,7 @@ struct Plan {
   spiffe::SpiffeId id;
   absl::Time not_before;
   absl::Time not_after;
+  bool for_clients_only = false;  // no server can show it
 };
 
 // Istio's rules: `requested_ttl` <= 0 is the default (lowered to the issuer's remaining life), more
@@ -37,6 +38,14 @@ struct Plan {
 absl::StatusOr<Plan> PlanLeaf(const spiffe::SpiffeId& id, absl::Duration requested_ttl,
                               const Policy& policy, const trust::Authority& authority,
                               absl::Time now);
+
+// How long a probe certificate is good for from the moment it is made.
+inline constexpr absl::Duration kProbeLife = absl::Minutes(5);
+
+// A probe certificate: the trust domain's probe identity, for clients only, for kProbeLife or to
+// the issuer's own end. FailedPrecondition as above.
+absl::StatusOr<Plan> PlanProbe(const spiffe::TrustDomain& trust_domain, const Policy& policy,
+                               const trust::Authority& authority, absl::Time now);
 
 // A certificate that was signed and then checked.
 struct Issued {
@@ -52,15 +61,17 @@ class Issuer {
   const trust::Authority& authority() const { return authority_; }
 
   // Signs what `plan` says for the CSR's key and checks the result (structure always; the signature
-  // on the first of each authority and on a sample) before it is returned. Internal: the check
-  // failed.
+  // on the first of each authority, on a sample, and on those for clients only) before it is
+  // returned. Internal: the check failed.
   absl::StatusOr<Issued> Sign(const Plan& plan, const x509::Csr& csr, Random& random);
 
  private:
-  Issuer(trust::Authority authority, std::shared_ptr<x509::Signer> signer, x509::LeafTemplate leaf);
+  Issuer(trust::Authority authority, std::shared_ptr<x509::Signer> signer, x509::LeafTemplate leaf,
+         x509::LeafTemplate client);
   trust::Authority authority_;
   std::shared_ptr<x509::Signer> signer_;
   x509::LeafTemplate leaf_;
+  x509::LeafTemplate client_;  // of leaves for clients only
   std::atomic<uint64_t> signed_{0};
 };
 

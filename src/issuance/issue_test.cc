@@ -72,6 +72,35 @@ TEST_F(IssueTest, NoLeafOutlivesItsIssuer) {
             absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_F(IssueTest, AProbeIsForClientsAndForMinutes) {
+  std::unique_ptr<Issuer> issuer = NewIssuer(pki_);
+  const x509::Csr csr = NewCsr();
+  const Plan plan = *PlanProbe(id_.trust_domain(), policy_, pki_.authority(), TestNow());
+  absl::StatusOr<Issued> issued = issuer->Sign(plan, csr, SystemRandom());
+  ASSERT_TRUE(issued.ok()) << issued.status();
+  EXPECT_EQ(issued->leaf.SpiffeId()->ToString(), "spiffe://cluster.local/capstan/probe");
+  EXPECT_THAT(issued->leaf.extended_key_usage(), ::testing::ElementsAre("clientAuth"));
+  EXPECT_EQ(issued->leaf.not_after(), TestNow() + absl::Minutes(5));
+  const std::vector<x509::Certificate> chain = {issued->leaf, pki_.intermediate.certificate};
+  const auto verdict = [&](x509::Purpose purpose) {
+    return x509::VerifySvid(chain, {pki_.root.certificate}, TestNow(), {.purpose = purpose});
+  };
+  EXPECT_TRUE(verdict(x509::Purpose::kClient).status.ok());
+  EXPECT_FALSE(verdict(x509::Purpose::kServer).status.ok());
+  // Its check tells it from a workload's, both ways.
+  Plan workload = plan;
+  workload.for_clients_only = false;
+  EXPECT_FALSE(CheckLeaf(issued->leaf, workload, csr.public_key(), issued->leaf.serial(),
+                         pki_.authority(), true)
+                   .ok());
+  const absl::Time end = pki_.intermediate.certificate.not_after();
+  EXPECT_EQ(
+      PlanProbe(id_.trust_domain(), policy_, pki_.authority(), end - absl::Seconds(1))->not_after,
+      end);
+  EXPECT_EQ(PlanProbe(id_.trust_domain(), policy_, pki_.authority(), end).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
 TEST_F(IssueTest, SansComeFromTheIdentityNeverFromTheCsr) {
   std::unique_ptr<Issuer> issuer = NewIssuer(pki_);
   for (x509::KeyType type :

@@ -24,13 +24,17 @@ class CaClient {
     absl::Duration ttl;  // <= 0: the control plane's default
     Purpose purpose = Purpose::kWorkload;
     absl::Duration timeout;
+    // Serial of the leaf that this one is to replace; "": none is held, and whoever waits for this
+    // answer has nothing to show.
+    std::string replaces;
   };
   // The elements of the answer, leaf first; nothing about them is verified.
   using Callback = std::function<void(absl::StatusOr<std::vector<std::string>> answer)>;
 
   virtual ~CaClient() = default;
   // Calls `done` once, as a task of the executor that the caller runs on and never before
-  // returning, at the latest soon after `timeout` (DeadlineExceeded).
+  // returning, at the latest soon after `timeout` (DeadlineExceeded). An error that says when to
+  // come back carries it (base/retry_after.h).
   virtual void CreateCertificate(const Request& request, Callback done) = 0;
 };
 

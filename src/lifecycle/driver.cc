@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/retry_after.h"
 #include "base/status.h"
 #include "x509/csr.h"
 
@@ -18,6 +19,7 @@ std::string JitterIdentity(const Driver::Options& options) {
 
 // Whether trying the very same again soon makes sense.
 Failed::Kind KindOf(const absl::Status& status) {
+  if (RetryAfterOf(status).has_value()) return Failed::Kind::kPutOff;
   switch (status.code()) {
     case absl::StatusCode::kUnauthenticated:
     case absl::StatusCode::kPermissionDenied:
@@ -27,6 +29,26 @@ Failed::Kind KindOf(const absl::Status& status) {
     default:
       return Failed::Kind::kTransient;
   }
+}
+
+std::string_view ResultName(Failed::Kind kind) {
+  switch (kind) {
+    case Failed::Kind::kTransient:
+      return "failed";
+    case Failed::Kind::kRefused:
+      return "refused";
+    case Failed::Kind::kUntrusted:
+      return "untrusted";
+    case Failed::Kind::kPutOff:
+      return "put-off";
+  }
+  return "failed";
+}
+
+// Worth a warning: something did not go as it should. Being put off is how it should go.
+bool IsBad(const Event& event) {
+  const auto* failed = std::get_if<Failed>(&event);
+  return failed != nullptr && failed->kind != Failed::Kind::kPutOff;
 }
 
 }  // namespace
@@ -59,6 +81,10 @@ void Driver::OnReachable() {
   if (started_) Feed(Reachable{});
 }
 
+void Driver::OnDisowned() {
+  if (started_) Feed(Disowned{});
+}
+
 Instant Driver::Now() const {
   return {ports_.clock.Now(), ports_.clock.Monotonic()};
 }
@@ -66,8 +92,8 @@ Instant Driver::Now() const {
 void Driver::Feed(const Event& event) {
   const Decision decision = machine_.On(event, Now());
   if (!decision.why.empty()) {
-    const bool bad = std::holds_alternative<Failed>(event);
-    log::Write(bad ? log::Level::kWarn : log::Level::kInfo, options_.name, {{"why", decision.why}});
+    log::Write(IsBad(event) ? log::Level::kWarn : log::Level::kInfo, options_.name,
+               {{"why", decision.why}});
   }
   std::optional<Request> request;
   for (const Action& action : decision.actions) {
@@ -110,7 +136,8 @@ void Driver::Perform(const Request& request) {
   ports_.ca.CreateCertificate({.csr_pem = *std::move(csr),
                                .ttl = options_.ttl,
                                .purpose = options_.purpose,
-                               .timeout = request.timeout},
+                               .timeout = request.timeout,
+                               .replaces = held() ? held()->serial : ""},
                               [this, alive](absl::StatusOr<std::vector<std::string>> answer) {
                                 if (!alive.expired()) OnAnswer(std::move(answer));
                               });
@@ -120,7 +147,8 @@ void Driver::OnAnswer(absl::StatusOr<std::vector<std::string>> answer) {
   if (!answer.ok()) {
     // A request that was not understood was not signed: the next one gets a key of its own.
     if (absl::IsInvalidArgument(answer.status())) pending_key_.reset();
-    return Fail(KindOf(answer.status()), std::string(answer.status().message()));
+    return Fail({KindOf(answer.status()), std::string(answer.status().message()),
+                 RetryAfterOf(answer.status()).value_or(absl::ZeroDuration())});
   }
   absl::StatusOr<CheckedAnswer> checked = CheckAnswer(*answer, {.id = options_.id,
                                                                 .key = pending_key_->public_key(),
@@ -130,8 +158,8 @@ void Driver::OnAnswer(absl::StatusOr<std::vector<std::string>> answer) {
   if (!checked.ok()) {
     const bool untrusted = absl::IsFailedPrecondition(checked.status());
     if (!untrusted) pending_key_.reset();
-    return Fail(untrusted ? Failed::Kind::kUntrusted : Failed::Kind::kRefused,
-                absl::StrCat("the answer was refused: ", checked.status().message()));
+    return Fail({untrusted ? Failed::Kind::kUntrusted : Failed::Kind::kRefused,
+                 absl::StrCat("the answer was refused: ", checked.status().message())});
   }
   const Leaf leaf = checked->leaf;
   arrived_ = Certified{*std::exchange(pending_key_, std::nullopt), *std::move(checked)};
@@ -139,11 +167,9 @@ void Driver::OnAnswer(absl::StatusOr<std::vector<std::string>> answer) {
   Feed(Issued{leaf});
 }
 
-void Driver::Fail(Failed::Kind kind, std::string message) {
-  ports_.attempted(kind == Failed::Kind::kTransient ? "failed"
-                   : kind == Failed::Kind::kRefused ? "refused"
-                                                    : "untrusted");
-  Feed(Failed{kind, std::move(message)});
+void Driver::Fail(Failed failure) {
+  ports_.attempted(std::string(ResultName(failure.kind)));
+  Feed(failure);
 }
 
 }  // namespace capstan::lifecycle

@@ -47,7 +47,7 @@ class Driver {
     std::function<void(const Certified&)> serve;
     // Something that a report tells has changed: an attempt failed or succeeded.
     std::function<void()> changed;
-    // Counts attempts: "issued", "failed", "refused", "untrusted".
+    // Counts attempts: "issued", "failed", "refused", "untrusted", "put-off".
     std::function<void(const std::string& result)> attempted;
   };
 
@@ -61,6 +61,8 @@ class Driver {
   void OnBundle(trust::Bundle bundle);
   void OnDirective(std::optional<Directive> directive);
   void OnReachable();
+  // No root of the bundle vouches for what is held: it is replaced as soon as that succeeds.
+  void OnDisowned();
 
   const std::optional<Leaf>& held() const { return machine_.held(); }
   std::optional<absl::Time> renew_at() const { return machine_.renew_at(); }
@@ -71,7 +73,7 @@ class Driver {
   void Feed(const Event& event);
   void Perform(const Request& request);
   void OnAnswer(absl::StatusOr<std::vector<std::string>> answer);
-  void Fail(Failed::Kind kind, std::string message);
+  void Fail(Failed failure);
   absl::StatusOr<std::string> MakeCsr();
   Instant Now() const;
 

@@ -151,7 +151,7 @@ TEST_F(DriverTest, AnAnswerAheadOfItsTrustIsServedOnceTrustArrives) {
   executor_.Advance(absl::Seconds(1));
   ca_.root = &b_;
   ca_.issuer = &issuer_b_;
-  driver->OnDirective(Directive{trust::AuthorityId::Of(issuer_b_.certificate), clock_.Now()});
+  driver->OnDirective(Directive{trust::AuthorityId::Of(issuer_b_.certificate), {clock_.Now()}});
   executor_.Advance(absl::Minutes(10));
   EXPECT_EQ(served_.size(), 1u);
   EXPECT_GT(attempts_["untrusted"], 0);
@@ -174,7 +174,7 @@ TEST_F(DriverTest, BundlesMakeNobodyReSign) {
 
 TEST_F(DriverTest, ADirectiveFromBeforeTheStartCounts) {
   const auto driver = NewDriver(absl::ZeroDuration());
-  driver->OnDirective(Directive{trust::AuthorityId::Of(issuer_b_.certificate), clock_.Now()});
+  driver->OnDirective(Directive{trust::AuthorityId::Of(issuer_b_.certificate), {clock_.Now()}});
   executor_.Advance(absl::Seconds(1));
   EXPECT_TRUE(ca_.requests.empty());
   driver->Start(std::nullopt, Both());

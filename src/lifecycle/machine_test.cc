@@ -6,6 +6,7 @@
 #include <rapidcheck/gtest.h>
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -21,11 +22,13 @@ trust::AuthorityId Authority(char digit) {
   return *trust::AuthorityId::Parse(std::string(40, digit));
 }
 
+constexpr char kIdentity[] = "spiffe://td/ns/a/sa/b|i";
+
 // Feeds a machine by hand and looks at what it wants.
 class World {
  public:
-  explicit World(Policy policy = {})
-      : policy_(policy), machine_("spiffe://td/ns/a/sa/b|i", policy) {}
+  explicit World(Policy policy = {}, const std::string& identity = kIdentity)
+      : policy_(policy), machine_(identity, policy) {}
 
   const Decision& On(const Event& event) {
     last_ = machine_.On(event, now_);
@@ -119,11 +122,26 @@ TEST(MachineTest, TheMomentOfRenewalIsAFunctionOfIdentityAndSerial) {
   EXPECT_EQ(renewal("x", "1"), renewal("x", "1"));
   EXPECT_NE(renewal("x", "1"), renewal("y", "1"));
   EXPECT_NE(renewal("x", "1"), renewal("x", "2"));
-  // Spread: a thousand identities of the same moment do not come in one minute.
-  std::vector<absl::Time> times;
-  for (int i = 0; i < 1000; ++i) times.push_back(renewal(absl::StrCat("w", i), "1"));
-  std::sort(times.begin(), times.end());
-  EXPECT_GT(times[900] - times[100], absl::Hours(2));
+}
+
+TEST(MachineTest, ABatchOfTheSameSecondIsRenewedAllOverTheInterval) {
+  // Between 12 h and 16 h of a day: 240 minutes, 10,000 leaves, 42 each.
+  std::map<int64_t, int> minutes;
+  for (int i = 0; i < 10'000; ++i) {
+    Machine machine(absl::StrCat("spiffe://td/ns/a/sa/w", i, "|i|workload"), {});
+    const Instant now{kStart, absl::ZeroDuration()};
+    machine.On(Started{}, now);
+    machine.On(Issued{{absl::StrCat("s", i), Authority('a'), kStart, kStart + absl::Hours(24)}},
+               now);
+    ++minutes[absl::ToInt64Minutes(*machine.renew_at() - kStart)];
+  }
+  EXPECT_GE(minutes.begin()->first, 12 * 60);
+  EXPECT_LT(minutes.rbegin()->first, 16 * 60);
+  ASSERT_EQ(minutes.size(), 240u);
+  for (const auto& [minute, count] : minutes) {
+    EXPECT_GT(count, 10) << minute;
+    EXPECT_LT(count, 85) << minute;
+  }
 }
 
 TEST(MachineTest, ACertificateFromBeforeIsKeptAndRenewedInItsTime) {
@@ -214,7 +232,7 @@ TEST(MachineTest, ADirectiveReissuesAtOnce) {
   w.On(Started{});
   w.On(Issued{w.LeafOf('a', absl::Hours(24))});
   w.Pass(absl::Seconds(10));
-  w.On(Directed{Directive{Authority('b'), kStart}});
+  w.On(Directed{Directive{Authority('b'), {kStart}}});
   EXPECT_EQ(w.requests(), 2u);
   EXPECT_THAT(w.request().reason, HasSubstr("directed to authority bbb"));
   w.On(Issued{w.LeafOf('b', absl::Hours(24))});
@@ -225,9 +243,114 @@ TEST(MachineTest, ADirectiveWaitsForItsStart) {
   World w;
   w.On(Started{});
   w.On(Issued{w.LeafOf('a', absl::Hours(24))});
-  w.On(Directed{Directive{Authority('b'), w.now().wall + absl::Hours(1)}});
+  w.On(Directed{Directive{Authority('b'), {w.now().wall + absl::Hours(1)}}});
   EXPECT_FALSE(w.RunUntilRequest(absl::Minutes(59)));
   EXPECT_TRUE(w.RunUntilRequest(absl::Minutes(2)));
+}
+
+TEST(MachineTest, ADirectiveIsFollowedInItsSlot) {
+  World w;
+  w.On(Started{});
+  const Leaf leaf = w.LeafOf('a', absl::Hours(24));
+  w.On(Issued{leaf});
+  w.Pass(absl::Seconds(1));
+  const Window window{w.now().wall, absl::Minutes(30), {leaf.not_after + absl::Hours(1)}};
+  const absl::Time slot = SlotOf(window, leaf.not_after, kIdentity, leaf.serial);
+  w.On(Directed{Directive{Authority('b'), window}});
+  EXPECT_THAT(w.why(),
+              HasSubstr(absl::StrCat("slot ", absl::FormatTime(slot, absl::UTCTimeZone()))));
+  EXPECT_THAT(w.why(), HasSubstr("into a window of 30m"));
+  ASSERT_TRUE(w.RunUntilRequest(absl::Minutes(30)));
+  EXPECT_LT(absl::AbsDuration(w.now().wall - slot), absl::Milliseconds(1));
+  EXPECT_THAT(w.request().reason, HasSubstr("slot "));
+}
+
+TEST(MachineTest, ItsOwnRenewalComesBeforeItsSlot) {
+  World w;
+  w.On(Started{});
+  w.On(Issued{w.LeafOf('a', absl::Hours(1))});
+  w.Pass(absl::Seconds(1));
+  // Of all leaves it expires last: its slot is at the end, days from now.
+  w.On(Directed{Directive{Authority('b'),
+                          {w.now().wall, absl::Hours(100), {kStart, kStart + absl::Minutes(1)}}}});
+  const absl::Time renewal = *w.machine().renew_at();
+  ASSERT_TRUE(w.RunUntilRequest(absl::Hours(1)));
+  EXPECT_LT(absl::AbsDuration(w.now().wall - renewal), absl::Milliseconds(1));
+  EXPECT_THAT(w.request().reason, HasSubstr("renewal is due"));
+}
+
+TEST(MachineTest, ASlotThatWasOverWhenItsDirectiveCameIsNotTakenByAllAtOnce) {
+  // The directive reaches a fleet that was away for the whole window.
+  std::map<int64_t, int> tenths;
+  const Window window{kStart - absl::Hours(1), absl::Seconds(160), {}};
+  for (int i = 0; i < 1000; ++i) {
+    World w(Policy(), absl::StrCat("w", i));
+    w.On(Started{});
+    w.On(Issued{w.LeafOf('a', absl::Hours(24))});
+    w.Pass(absl::Seconds(1));
+    const absl::Duration came = w.now().monotonic;
+    w.On(Directed{Directive{Authority('b'), window}});
+    const bool asks = w.requests() == 2 || w.RunUntilRequest(absl::Seconds(10));
+    EXPECT_TRUE(asks);
+    ++tenths[absl::ToInt64Seconds(w.now().monotonic - came)];
+  }
+  EXPECT_EQ(tenths.size(), 10u);
+  for (const auto& [tenth, count] : tenths) EXPECT_LT(count, 150) << tenth;
+}
+
+TEST(MachineTest, ANewDirectiveEndsBackOffAtItsSlot) {
+  World w;
+  w.On(Started{});
+  const Leaf leaf = w.LeafOf('a', absl::Hours(24));
+  w.On(Issued{leaf});
+  ASSERT_TRUE(w.RunUntilRequest(absl::Hours(24)));
+  for (int i = 0; i < 8; ++i) {
+    w.Fail(Failed::Kind::kRefused);
+    ASSERT_TRUE(w.RunUntilRequest(absl::Minutes(10)));
+  }
+  w.Fail(Failed::Kind::kRefused);
+  w.Pass(absl::Seconds(1));
+  const Window window{w.now().wall, absl::Seconds(20), {}};
+  w.On(Directed{Directive{Authority('b'), window}});
+  ASSERT_TRUE(w.RunUntilRequest(absl::Seconds(20)));
+  EXPECT_LT(
+      absl::AbsDuration(w.now().wall - SlotOf(window, leaf.not_after, kIdentity, leaf.serial)),
+      absl::Milliseconds(1));
+}
+
+TEST(MachineTest, WhoIsPutOffComesBackWhenItWasTold) {
+  World w;
+  w.On(Started{});
+  const Leaf leaf = w.LeafOf('a', absl::Hours(24));
+  w.On(Issued{leaf});
+  ASSERT_TRUE(w.RunUntilRequest(absl::Hours(24)));
+  for (int i = 0; i < 20; ++i) {
+    w.On(Failed{Failed::Kind::kPutOff, "come back", absl::Seconds(8)});
+    EXPECT_THAT(w.why(), HasSubstr("put off by the control plane (come back)"));
+    EXPECT_EQ(w.machine().failures(), 1) << "back-off does not grow";
+    const absl::Duration told = w.now().monotonic;
+    ASSERT_TRUE(w.RunUntilRequest(absl::Seconds(11)));
+    EXPECT_GE(w.now().monotonic - told, absl::Seconds(8));
+    EXPECT_LE(w.now().monotonic - told, absl::Seconds(10));
+  }
+  EXPECT_EQ(w.machine().last_failure(), "come back");
+  EXPECT_EQ(w.machine().held(), leaf);
+}
+
+TEST(MachineTest, NobodyIsPutOffBeyondAQuarterOfItsLife) {
+  World w;
+  w.On(Started{});
+  w.On(Issued{w.LeafOf('a', absl::Minutes(10))});
+  ASSERT_TRUE(w.RunUntilRequest(absl::Minutes(10)));
+  while (true) {
+    const absl::Duration left = w.machine().held()->not_after - w.now().wall;
+    if (left <= absl::Seconds(2)) break;
+    w.On(Failed{Failed::Kind::kPutOff, "come back", absl::Hours(1)});
+    const absl::Duration told = w.now().monotonic;
+    ASSERT_TRUE(w.RunUntilRequest(left));
+    EXPECT_LE(w.now().monotonic - told, left / 4 + absl::Nanoseconds(1));
+  }
+  EXPECT_GT(w.requests(), 15u);
 }
 
 TEST(MachineTest, ASatisfiedDirectiveDoesNothing) {
@@ -235,8 +358,8 @@ TEST(MachineTest, ASatisfiedDirectiveDoesNothing) {
   w.On(Started{});
   w.On(Issued{w.LeafOf('b', absl::Hours(24))});
   w.Pass(absl::Hours(1));
-  w.On(Directed{Directive{Authority('b'), kStart}});
-  w.On(Directed{Directive{Authority('b'), kStart}});
+  w.On(Directed{Directive{Authority('b'), {kStart}}});
+  w.On(Directed{Directive{Authority('b'), {kStart}}});
   w.On(Directed{std::nullopt});
   EXPECT_EQ(w.requests(), 1u);
 }
@@ -244,7 +367,7 @@ TEST(MachineTest, ASatisfiedDirectiveDoesNothing) {
 TEST(MachineTest, ADirectiveDuringARequestIsFollowedAfterIt) {
   World w;
   w.On(Started{});
-  w.On(Directed{Directive{Authority('b'), kStart}});
+  w.On(Directed{Directive{Authority('b'), {kStart}}});
   w.Pass(absl::Seconds(2));
   w.On(Issued{w.LeafOf('a', absl::Hours(24))});
   EXPECT_EQ(w.served(), 1);
@@ -256,7 +379,7 @@ TEST(MachineTest, AControlPlaneThatDirectsToWhatItDoesNotSignIsAskedSlowly) {
   w.On(Started{});
   w.On(Issued{w.LeafOf('a', absl::Hours(24))});
   w.Pass(absl::Seconds(1));
-  w.On(Directed{Directive{Authority('b'), kStart}});
+  w.On(Directed{Directive{Authority('b'), {kStart}}});
   for (int i = 0; i < 20; ++i) {
     w.On(Issued{w.LeafOf('a', absl::Hours(24))});
     if (!w.RunUntilRequest(absl::Hours(1))) break;
@@ -299,23 +422,75 @@ TEST(MachineTest, WhatFailedForAnotherReasonDoesNotHurryAtABundleChange) {
   EXPECT_EQ(w.requests(), 1u);
 }
 
-TEST(MachineTest, AControlPlaneThatIsBackIsAskedAtOnceOnlyIfSomethingIsDue) {
+// Fails until `left` is left of a leaf, then sees the control plane again. When it asks, from then.
+absl::Duration AsksAfterReturn(const std::string& identity, absl::Duration left) {
+  World w(Policy(), identity);
+  w.On(Started{});
+  const Leaf leaf = w.LeafOf('a', absl::Hours(24));
+  w.On(Issued{leaf});
+  EXPECT_TRUE(w.RunUntilRequest(absl::Hours(24)));
+  w.Fail();
+  while (leaf.not_after - w.now().wall > left) {
+    if (w.RunUntilRequest(leaf.not_after - w.now().wall - left)) w.Fail();
+  }
+  const absl::Duration back = w.now().monotonic;
+  const size_t before = w.requests();
+  w.On(Reachable{});
+  const bool asks = w.requests() > before || w.RunUntilRequest(absl::Minutes(10));
+  EXPECT_TRUE(asks);
+  return w.now().monotonic - back;
+}
+
+TEST(MachineTest, AControlPlaneThatIsBackIsAskedOnlyIfSomethingIsDue) {
   World w;
   w.On(Started{});
   w.On(Issued{w.LeafOf('a', absl::Hours(24))});
   w.Pass(absl::Seconds(5));
   w.On(Reachable{});
   EXPECT_EQ(w.requests(), 1u);
-  ASSERT_TRUE(w.RunUntilRequest(absl::Hours(24)));
+  EXPECT_FALSE(w.RunUntilRequest(absl::Hours(11)));
+}
+
+TEST(MachineTest, WhoHoldsNothingAsksAtOnceWhenTheControlPlaneIsBack) {
+  World w;
+  w.On(Started{});
   for (int i = 0; i < 10; ++i) {
     w.Fail();
     ASSERT_TRUE(w.RunUntilRequest(absl::Minutes(2)));
   }
   w.Fail();
   w.Pass(absl::Seconds(1));
-  const size_t before = w.requests();
   w.On(Reachable{});
-  EXPECT_EQ(w.requests(), before + 1);
+  EXPECT_EQ(w.requests(), 12u);
+}
+
+TEST(MachineTest, AfterAnOutageTheFleetComesBackSpreadAndTheNearestToItsEndFirst) {
+  std::map<int64_t, int> slices;
+  for (int i = 0; i < 100; ++i) {
+    const std::string identity = absl::StrCat("w", i);
+    const absl::Duration plenty = AsksAfterReturn(identity, absl::Hours(7));
+    EXPECT_LE(plenty, absl::Minutes(5));
+    ++slices[absl::ToInt64Seconds(plenty) / 30];
+    if (i >= 20) continue;
+    const absl::Duration little = AsksAfterReturn(identity, absl::Minutes(8));
+    EXPECT_LE(little, absl::Seconds(30));
+    EXPECT_LE(little, plenty);
+    EXPECT_LE(AsksAfterReturn(identity, absl::Seconds(10)), absl::Seconds(1));
+  }
+  EXPECT_GE(slices.size(), 10u);
+  for (const auto& [slice, count] : slices) EXPECT_LT(count, 30) << slice;
+}
+
+TEST(MachineTest, ADirectiveThatFailedDoesNotWaitLongerForTheControlPlaneThatIsBack) {
+  World w;
+  w.On(Started{});
+  w.On(Issued{w.LeafOf('a', absl::Hours(24))});
+  w.Pass(absl::Seconds(1));
+  w.On(Directed{Directive{Authority('b'), {kStart}}});
+  w.Fail();
+  w.Pass(absl::Milliseconds(100));
+  w.On(Reachable{});
+  EXPECT_TRUE(w.RunUntilRequest(absl::Seconds(1)));
 }
 
 TEST(MachineTest, AClockThatStepsForwardIsNoticedWithinTheLongestSleep) {
@@ -335,14 +510,31 @@ TEST(MachineTest, AClockThatStepsBackDoesNotMakeALeafOutliveItsRenewal) {
   EXPECT_TRUE(w.RunUntilRequest(absl::Hours(5)));
 }
 
+TEST(MachineTest, ALeafWhoseRootLeftIsReplacedAtOnceAndThenWithBackOff) {
+  World w;
+  w.On(Started{});
+  w.On(Issued{w.LeafOf('a', absl::Hours(24))});
+  w.Pass(absl::Seconds(5));
+  w.On(Disowned{});
+  EXPECT_EQ(w.requests(), 2u);
+  EXPECT_THAT(w.why(), HasSubstr("vouches for"));
+  w.Fail(Failed::Kind::kRefused);
+  w.On(Disowned{});  // which is known
+  EXPECT_EQ(w.requests(), 2u);
+  ASSERT_TRUE(w.RunUntilRequest(absl::Seconds(10)));
+  w.On(Issued{w.LeafOf('b', absl::Hours(24))});
+  EXPECT_FALSE(w.RunUntilRequest(absl::Hours(11)));
+}
+
 TEST(MachineTest, ARequestUnderWayIsNotDoubled) {
   World w;
   w.On(Started{});
   w.Pass(absl::Minutes(5));
   w.On(Woke{});
-  w.On(Directed{Directive{Authority('b'), kStart}});
+  w.On(Directed{Directive{Authority('b'), {kStart}}});
   w.On(BundleChanged{});
   w.On(Reachable{});
+  w.On(Disowned{});
   EXPECT_EQ(w.requests(), 1u);
 }
 
@@ -355,7 +547,7 @@ RC_GTEST_PROP(MachineProperty, KeepsItsGuarantees, ()) {
   for (int i = 0; i < steps; ++i) {
     const size_t requests = w.requests();
     const bool was_requesting = w.machine().requesting();
-    const int what = *rc::gen::inRange(0, 10);
+    const int what = *rc::gen::inRange(0, 11);
     if (what <= 2) {
       w.Pass(absl::Milliseconds(*rc::gen::inRange(0, 200'000)));
       w.On(Woke{});
@@ -370,15 +562,19 @@ RC_GTEST_PROP(MachineProperty, KeepsItsGuarantees, ()) {
       RC_ASSERT(w.served() == served + 1);
       held = leaf;
     } else if (what == 6 && was_requesting) {
-      w.Fail(*rc::gen::element(Failed::Kind::kTransient, Failed::Kind::kRefused,
-                               Failed::Kind::kUntrusted));
+      w.On(Failed{*rc::gen::element(Failed::Kind::kTransient, Failed::Kind::kRefused,
+                                    Failed::Kind::kUntrusted, Failed::Kind::kPutOff),
+                  "why not", absl::Seconds(*rc::gen::inRange(0, 100'000))});
     } else if (what == 7) {
       w.On(Directed{Directive{Authority(*rc::gen::element('a', 'b', 'c')),
-                              w.now().wall + absl::Seconds(*rc::gen::inRange(-100, 100))}});
+                              {w.now().wall + absl::Seconds(*rc::gen::inRange(-100, 100)),
+                               absl::Seconds(*rc::gen::inRange(-10, 1000))}}});
     } else if (what == 8) {
       w.On(BundleChanged{});
     } else if (what == 9) {
       w.On(Reachable{});
+    } else if (what == 10) {
+      w.On(Disowned{});
     }
     // Never dropped, only replaced by what was issued.
     RC_ASSERT(w.machine().held() == held);
@@ -391,6 +587,26 @@ RC_GTEST_PROP(MachineProperty, KeepsItsGuarantees, ()) {
   for (size_t i = 1; i < times.size(); ++i) {
     RC_ASSERT(times[i] - times[i - 1] >= w.policy().min_interval);
   }
+}
+
+// Whatever window it is directed to: by its own renewal at the latest it asks.
+RC_GTEST_PROP(MachineProperty, NoLeafWaitsForItsSlotBeyondItsRenewal, ()) {
+  World w;
+  w.On(Started{});
+  w.On(Issued{w.LeafOf('a', absl::Seconds(*rc::gen::inRange(10, 100'000)))});
+  w.Pass(absl::Seconds(1));
+  const absl::Time renewal = *w.machine().renew_at();
+  std::vector<absl::Time> bounds;
+  const int parts = *rc::gen::inRange(0, 17);
+  for (int i = 0; i < parts; ++i) {
+    bounds.push_back(kStart + absl::Seconds(*rc::gen::inRange(-1000, 100'000)));
+  }
+  w.On(Directed{Directive{Authority('b'),
+                          {w.now().wall + absl::Seconds(*rc::gen::inRange(-100'000, 100'000)),
+                           absl::Seconds(*rc::gen::inRange(-10, 200'000)), bounds}}});
+  const bool asks = w.requests() == 2 || w.RunUntilRequest(absl::Hours(48));
+  RC_ASSERT(asks);
+  RC_ASSERT(w.now().wall <= std::max(renewal, kStart + absl::Seconds(1)) + absl::Milliseconds(1));
 }
 
 // With a steady clock and a control plane that answers one attempt out of a few, no leaf expires.
