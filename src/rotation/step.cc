@@ -114,6 +114,19 @@ Step DropRoots(const Situation& now_is, const Wish& wish) {
   return step;
 }
 
+std::optional<Step> Retire(const Situation& now_is, const Wish& wish) {
+  Step step{StepKind::kRetire, "", now_is};
+  std::vector<std::string> names;
+  for (auto& [id, standing] : step.after.authorities) {
+    if (standing.state != AuthorityState::kRetiring || id == wish.issuer) continue;
+    standing.state = AuthorityState::kRetired;
+    names.push_back(id.hex());
+  }
+  if (names.empty()) return std::nullopt;
+  step.why = absl::StrCat("nobody shows a leaf of ", absl::StrJoin(names, ", "), " any more");
+  return step;
+}
+
 }  // namespace
 
 std::string_view StepName(StepKind kind) {
@@ -132,6 +145,8 @@ std::string_view StepName(StepKind kind) {
       return "drop-roots";
     case StepKind::kSetCrls:
       return "set-crls";
+    case StepKind::kRetire:
+      return "retire";
   }
   return "unknown";
 }
@@ -208,7 +223,7 @@ std::optional<Step> NextStep(const Situation& now_is, const Wish& wish, absl::Ti
     return WithCrls(StepKind::kSetCrls, now_is, std::move(needed),
                     "the wanted CRLs, and those still needed");
   }
-  return std::nullopt;
+  return Retire(now_is, wish);
 }
 
 }  // namespace capstan::rotation

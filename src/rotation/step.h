@@ -46,6 +46,7 @@ enum class StepKind {
   kMoveServing,   // the control plane's own certificate leaves a root that is to go
   kDropRoots,     // the bundle shrinks to what is wanted; authorities without a root are retired
   kSetCrls,       // exactly the wanted CRLs, and those that leaves in use still need
+  kRetire,        // authorities that signed before, and whose root stays, sign never again
 };
 std::string_view StepName(StepKind kind);  // "add-roots", …
 

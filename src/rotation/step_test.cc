@@ -76,12 +76,14 @@ TEST(StepTest, FourSmallStepsGiveTheFourPhases) {
               ElementsAre(StepKind::kAddRoots));
   EXPECT_EQ(phase.trust.version.sequence, 6);
   EXPECT_EQ(phase.trust.issuer_epoch, 3);  // a new root makes nobody ask for a certificate
-  EXPECT_THAT(Walk(phase, WishFor(Roots({A(), B()}), B()), &phase),
-              ElementsAre(StepKind::kSwitchIssuer));
+  std::optional<Step> step = NextStep(phase, WishFor(Roots({A(), B()}), B()), TestNow());
+  EXPECT_EQ(step->kind, StepKind::kSwitchIssuer);
+  phase = step->after;
   EXPECT_EQ(phase.trust.version.sequence, 6);
   EXPECT_EQ(phase.trust.issuer_epoch, 4);
   EXPECT_EQ(phase.serving, A().authority().id);
   EXPECT_EQ(phase.authorities.at(A().authority().id).state, AuthorityState::kRetiring);
+  EXPECT_THAT(Walk(phase, WishFor(Roots({A(), B()}), B())), ElementsAre(StepKind::kRetire));
   EXPECT_THAT(Walk(phase, WishFor(Roots({B()}), B()), &phase),
               ElementsAre(StepKind::kMoveServing, StepKind::kDropRoots));
   EXPECT_EQ(phase.serving, B().authority().id);
@@ -137,7 +139,13 @@ TEST_F(CrlStepTest, CrlsOfBothIssuersAreThereWhileBothHaveLeaves) {
   wish.crls = CrlsOf(B());
   ASSERT_TRUE(CheckWish(now_is, wish, TestNow()).ok());
   Situation end = now_is;
-  EXPECT_THAT(Walk(now_is, wish, &end), ElementsAre(StepKind::kAddCrls, StepKind::kSwitchIssuer));
+  for (StepKind kind : {StepKind::kAddCrls, StepKind::kSwitchIssuer}) {
+    std::optional<Step> step = NextStep(end, wish, TestNow());
+    ASSERT_EQ(step->kind, kind);
+    end = step->after;
+  }
+  // Those of the retired go with it.
+  EXPECT_THAT(Walk(end, wish), ElementsAre(StepKind::kRetire, StepKind::kSetCrls));
   EXPECT_TRUE(trust::CheckCovered(A().authority(), end.trust.crls, TestNow()).ok());
   EXPECT_TRUE(trust::CheckCovered(B().authority(), end.trust.crls, TestNow()).ok());
   wish.bundle = Roots({B()});
@@ -161,7 +169,7 @@ TEST_F(CrlStepTest, CrlsThatWouldRefuseLeavesInUseAreRefused) {
 TEST_F(CrlStepTest, NoneGoBeforeAnIssuerWithoutAny) {
   Situation now_is = WithCrls(SituationWith(Roots({A(), B()}), A()), CrlsOf(A()));
   EXPECT_THAT(Walk(now_is, WishFor(Roots({A(), B()}), B())),
-              ElementsAre(StepKind::kDropCrls, StepKind::kSwitchIssuer));
+              ElementsAre(StepKind::kDropCrls, StepKind::kSwitchIssuer, StepKind::kRetire));
   EXPECT_THAT(Walk(now_is, WishFor(Roots({A(), B()}), A())), ElementsAre(StepKind::kSetCrls));
 }
 

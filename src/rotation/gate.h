@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "absl/time/time.h"
+#include "rotation/step.h"
+#include "trust/authority.h"
+#include "trust/bundle.h"
+
+namespace capstan::rotation {
+
+enum class GateKind {
+  kNone,    // the step may be taken at once: it takes nothing away from anybody
+  kTrust,   // before a new issuer: everybody acknowledged the bundle that holds its root
+  kAgents,  // before the control plane's own certificate moves: every agent holds that bundle
+  kMove,    // before a root leaves or an authority retires: nobody shows a leaf that needs it
+  kDone,    // before the end: everybody acknowledged the bundle that is left
+};
+std::string_view GateName(GateKind kind);  // "trust", …; "" for kNone
+// Whether the conditions must have held for a while before the gate opens.
+bool Soaks(GateKind kind);
+
+// What must hold before a step. A function of what is and of the step: nothing of it is stored.
+struct Gate {
+  GateKind kind = GateKind::kNone;
+  trust::BundleVersion bundle;           // of this moment; kTrust, kAgents, kDone: acknowledged
+  std::set<trust::AuthorityId> stays;    // leaves of these have moved; others keep kMove shut
+  std::set<trust::AuthorityId> leaving;  // kMove: leaves of these have not
+  std::set<std::string> leaving_roots;   // kMove: fingerprints in hex; empty: only authorities go
+  absl::Time leaving_until = absl::InfinitePast();  // nothing that the others signed outlives this
+  // A client under this authority must be accepted, one under the other refused, where that can be
+  // tried.
+  std::optional<trust::AuthorityId> accepted;
+  std::optional<trust::AuthorityId> refused;
+  bool proof_required = false;  // also of consumers that no handshake can reach
+  bool irreversible = false;
+  // Whether leaves of a signer, "root:FINGERPRINT" or "authority:ID", keep it shut.
+  bool Concerns(std::string_view signer) const;
+  friend bool operator==(const Gate&, const Gate&) = default;
+};
+
+// `step` is what comes next; nullopt: nothing does, and the rotation is about to end.
+Gate GateBefore(const Situation& now_is, const Wish& wish, const std::optional<Step>& step);
+
+// Where the rotation is, in the order of the four phases.
+enum class Phase { kRootA, kBothTrusted, kNewIssuer, kRootB };
+std::string_view PhaseName(Phase phase);  // "root-a", "both-trusted", "new-issuer", "root-b"
+Phase PhaseOf(const Situation& now_is, const Wish& wish);
+
+}  // namespace capstan::rotation

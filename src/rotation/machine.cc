@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "rotation/machine.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "base/strings.h"
+
+namespace capstan::rotation {
+namespace {
+
+// Why somebody is passed over; "" where it is not.
+std::string PassedOver(const Holder& holder, const Rotation& rotation, bool clock_is_sure,
+                       Instant now) {
+  if (auto known = rotation.exempt.find(holder.name); known != rotation.exempt.end()) {
+    return known->second.why;
+  }
+  if (holder.kind != Holder::Kind::kAbsent || !clock_is_sure) return "";
+  if (now.wall - rotation.phase_since < rotation.policy.absent_deadline) return "";
+  return absl::StrCat("absent for longer than the deadline of ",
+                      absl::FormatDuration(rotation.policy.absent_deadline), ": ", holder.why);
+}
+
+std::string Counted(const std::vector<Holder>& holders) {
+  std::map<std::string_view, int> counts;
+  for (const Holder& holder : holders) ++counts[HolderKindName(holder.kind)];
+  std::string text;
+  for (const auto& [kind, count] : counts) {
+    absl::StrAppend(&text, text.empty() ? "" : ", ", count, " ", kind);
+  }
+  return text;
+}
+
+std::string Summary(const GateReport& report) {
+  if (report.gate.kind == GateKind::kNone) return "the next step takes nothing away from anybody";
+  if (!report.holders.empty()) {
+    const Holder& first = report.holders.front();
+    return absl::StrCat("waiting for ", Counted(report.holders), "; ", first.name, ": ", first.why);
+  }
+  if (report.soak_left > absl::ZeroDuration()) {
+    return absl::StrCat("every condition holds; soaking for another ",
+                        absl::FormatDuration(absl::Ceil(report.soak_left, absl::Seconds(1))));
+  }
+  return "every condition holds";
+}
+
+}  // namespace
+
+std::string ClockDoubt(const Observation& seen, const Policy& policy) {
+  if (!seen.clock_offset.has_value()) {
+    return seen.anybody ? "no agent is connected that would confirm the control plane's clock" : "";
+  }
+  if (absl::AbsDuration(*seen.clock_offset) <= policy.clock_tolerance) return "";
+  return absl::StrCat(
+      "the control plane's clock is ",
+      absl::FormatDuration(absl::Trunc(absl::AbsDuration(*seen.clock_offset), absl::Seconds(1))),
+      *seen.clock_offset < absl::ZeroDuration() ? " ahead of" : " behind",
+      " the median of its agents' clocks: mend the clock that is wrong");
+}
+
+Question Machine::Ask(const Situation& now_is, const Wish& wish, const Rotation& rotation,
+                      Instant now) const {
+  Question question{NextStep(now_is, wish, now.wall), {}};
+  if (!rotation.policy.immediate && !rotation.emergency) {
+    question.gate = GateBefore(now_is, wish, question.step);
+    question.gate.proof_required = rotation.policy.require_proven;
+  }
+  return question;
+}
+
+Decision Machine::Decide(const Question& question, const Observation& seen,
+                         const Rotation& rotation, Instant now) {
+  Decision decision;
+  GateReport& report = decision.gate;
+  report.gate = question.gate;
+  if (question.step.has_value()) decision.next = std::string(StepName(question.step->kind));
+
+  const std::string doubt = ClockDoubt(seen, rotation.policy);
+  if (report.gate.kind != GateKind::kNone) {
+    for (const Holder& holder : seen.holders) {
+      std::string why = PassedOver(holder, rotation, doubt.empty(), now);
+      if (why.empty()) {
+        report.holders.push_back(holder);
+      } else if (!rotation.exempt.contains(holder.name)) {
+        decision.passed_over.push_back({holder.name, std::move(why), now.wall});
+      }
+    }
+    if (report.gate.irreversible && !doubt.empty()) {
+      report.holders.push_back({Holder::Kind::kClock, "clock", doubt});
+    }
+  }
+
+  if (!report.holders.empty()) {
+    soaking_.reset();
+  } else if (Soaks(report.gate.kind)) {
+    if (soaking_ != report.gate) {
+      soaking_ = report.gate;
+      held_since_ = now.monotonic;
+    }
+    report.soak_left =
+        std::max(held_since_ + rotation.policy.soak - now.monotonic, absl::ZeroDuration());
+    if (report.soak_left > absl::ZeroDuration()) decision.look_again = report.soak_left;
+  }
+  report.summary = Summary(report);
+  report.open = report.holders.empty() && report.soak_left == absl::ZeroDuration();
+  if (rotation.paused) {
+    report.summary =
+        absl::StrCat("paused by the operator (`capstan rotate resume`); ", report.summary);
+    return decision;
+  }
+  if (!report.open) return decision;
+  decision.step = question.step;
+  decision.finished = !question.step.has_value();
+  return decision;
+}
+
+}  // namespace capstan::rotation

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "rotation/gate.h"
+#include "rotation/observation.h"
+#include "rotation/step.h"
+
+namespace capstan::rotation {
+
+// Both clocks, read together: deadlines and expiries go by the wall clock, which may step; the soak
+// goes by the monotonic one.
+struct Instant {
+  absl::Time wall;
+  absl::Duration monotonic;
+};
+
+struct Policy {
+  // How long a gate's conditions must have held without a break before it opens.
+  absl::Duration soak = absl::Seconds(30);
+  // How long somebody absent is waited for, from the beginning of the phase; InfiniteDuration():
+  // until the last leaf it may hold has expired.
+  absl::Duration absent_deadline = absl::InfiniteDuration();
+  // Consumers that no handshake can reach hold a gate too.
+  bool require_proven = false;
+  // How far the control plane's wall clock may be from the median of its agents'.
+  absl::Duration clock_tolerance = absl::Minutes(1);
+  // No gates at all: what is wished is done at once, in the safe order.
+  bool immediate = false;
+  friend bool operator==(const Policy&, const Policy&) = default;
+};
+
+// Somebody who was passed over, and why; for the record.
+struct Exemption {
+  std::string name;
+  std::string why;
+  absl::Time at = absl::InfinitePast();
+  friend bool operator==(const Exemption&, const Exemption&) = default;
+};
+
+// What is durable about the rotation that runs, besides the situation and the wish.
+struct Rotation {
+  Policy policy;
+  bool paused = false;
+  bool emergency = false;  // as Policy::immediate, and said so
+  absl::Time phase_since = absl::InfinitePast();
+  std::map<std::string, Exemption> exempt;  // by name
+};
+
+// A gate, looked at.
+struct GateReport {
+  Gate gate;
+  bool open = false;
+  std::string summary;  // one sentence: why it is open or not
+  absl::Duration soak_left = absl::ZeroDuration();
+  std::vector<Holder> holders;  // who keeps it shut, ordered by name
+};
+
+struct Decision {
+  std::optional<Step> step;            // to be taken now: journal it, then do it
+  bool finished = false;               // nothing is left to do or to wait for: write that down
+  std::vector<Exemption> passed_over;  // by the step or the end: to be journaled with it
+  GateReport gate;
+  std::string next;                                      // the step that comes next; "" for the end
+  absl::Duration look_again = absl::InfiniteDuration();  // though nothing happens
+};
+
+// What to ask before Decide(): the gate that stands before the next step.
+struct Question {
+  std::optional<Step> step;
+  Gate gate;
+};
+
+// Why the control plane's wall clock may not be believed about what expired; "" where it may.
+std::string ClockDoubt(const Observation& seen, const Policy& policy);
+
+// Walks from what is to what is wished, one gated step after another. Everything but the soak is
+// its arguments: a machine that was just made, as after a crash, soaks anew and decides the same.
+class Machine {
+ public:
+  Question Ask(const Situation& now_is, const Wish& wish, const Rotation& rotation,
+               Instant now) const;
+  // `seen` answers `question`, as of `now`.
+  Decision Decide(const Question& question, const Observation& seen, const Rotation& rotation,
+                  Instant now);
+
+ private:
+  std::optional<Gate> soaking_;
+  absl::Duration held_since_;  // monotonic; since when the conditions of soaking_ have held
+};
+
+}  // namespace capstan::rotation

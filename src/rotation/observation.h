@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace capstan::rotation {
+
+// Somebody or something that keeps a gate shut.
+struct Holder {
+  enum class Kind {
+    kLaggard,     // connected, not there yet
+    kAbsent,      // of the population, not connected
+    kUnproven,    // acknowledged, and no handshake has shown it
+    kJoinFile,    // an unused join file that lacks the new root
+    kForeign,     // leaves that others may have signed under a root that is to leave
+    kUnrecorded,  // leaves of ours whose record may have been lost in a crash
+    kClock,       // the control plane's clock is not confirmed
+  };
+  Kind kind = Kind::kLaggard;
+  std::string name;  // what an operator excludes it by
+  std::string why;
+  absl::Time until = absl::InfiniteFuture();  // when it ceases to matter by itself
+  friend bool operator==(const Holder&, const Holder&) = default;
+};
+std::string_view HolderKindName(Holder::Kind kind);  // "laggard", …
+
+// What was seen of the world for one gate, at one moment.
+struct Observation {
+  int64_t population = 0;  // holders of an unexpired leaf, connected or not
+  int64_t connected = 0;
+  int64_t acknowledged = 0;  // of the bundle of this moment
+  int64_t proven = 0;
+  int64_t moved = 0;                           // show a leaf that outlives the rotation
+  std::vector<Holder> holders;                 // all of them, ordered by name
+  bool anybody = false;                        // some workload is known, be it expired
+  std::optional<absl::Duration> clock_offset;  // median of the agents' clocks minus ours
+};
+
+}  // namespace capstan::rotation
