@@ -15,7 +15,8 @@ class Channel;
 
 namespace capstan::rpc {
 
-// lifecycle's port over istio.v1.auth.IstioCertificateService. Used from tasks of the executor, on
+// lifecycle's port over istio.v1.auth.IstioCertificateService, and probe certificates of
+// capstan.fleet.v1.FleetService. Used from tasks of the executor, on
 // which callbacks run as well.
 class GrpcCaClient final : public lifecycle::CaClient {
  public:
@@ -31,8 +32,17 @@ class GrpcCaClient final : public lifecycle::CaClient {
 
   void CreateCertificate(const Request& request, Callback done) override;
 
+  // A certificate to probe consumers with, as CreateCertificate() otherwise.
+  struct ProbeRequest {
+    std::string csr_pem;
+    std::string authority_id;
+    absl::Duration timeout;
+  };
+  void CreateProbeCertificate(const ProbeRequest& request, Callback done);
+
  private:
   class Calls;
+  bool CanCall(const Callback& done);
 
   Executor& executor_;
   const std::string instance_;

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rpc/ca_service.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "base/log.h"
+#include "base/retry_after.h"
 #include "base/status.h"
 #include "rpc/ca_request.h"
 #include "rpc/call_credentials.h"
@@ -16,6 +18,8 @@ namespace {
 
 constexpr char kInstance[] = "capstan-instance";
 constexpr char kPurpose[] = "capstan-purpose";
+constexpr char kReplaces[] = "capstan-replaces";
+constexpr char kRetryAfter[] = "capstan-retry-after-ms";
 
 // The reason behind istiod's words, which clients and dashboards know.
 absl::Status InIstiodsWords(const absl::Status& status) {
@@ -50,6 +54,10 @@ absl::StatusOr<IssueRequest> ReadRequest(const grpc::CallbackServerContext& cont
   CAPSTAN_ASSIGN_OR_RETURN(request.for_agent, IsForAgent(context));
   CAPSTAN_ASSIGN_OR_RETURN(std::optional<std::string> instance, NameInMetadata(context, kInstance));
   request.instance = std::move(instance).value_or("");
+  CAPSTAN_ASSIGN_OR_RETURN(request.replaces, NameInMetadata(context, kReplaces));
+  if (request.replaces == "none") {
+    request.replaces = "";
+  }
   return request;
 }
 
@@ -57,7 +65,10 @@ absl::StatusOr<IssueRequest> ReadRequest(const grpc::CallbackServerContext& cont
 
 absl::StatusOr<grpc::ByteBuffer> CaService::Create(const grpc::CallbackServerContext& context,
                                                    const grpc::ByteBuffer& bytes) {
-  absl::StatusOr<CallAuthenticator::Call> call = authenticator_.Authenticate(context);
+  const absl::StatusOr<bool> for_agent = IsForAgent(context);
+  absl::StatusOr<CallAuthenticator::Call> call =
+      for_agent.value_or(false) ? authenticator_.AuthenticateForCredential(context)
+                                : authenticator_.Authenticate(context);
   if (!call.ok()) {
     return InIstiodsWords(call.status());
   }
@@ -80,6 +91,8 @@ grpc::ServerUnaryReactor* CaService::CreateCertificate(grpc::CallbackServerConte
   const absl::Status status = created.status();
   if (status.ok()) {
     *response = *std::move(created);
+  } else if (const std::optional<absl::Duration> after = RetryAfterOf(status)) {
+    context->AddTrailingMetadata(kRetryAfter, absl::StrCat(absl::ToInt64Milliseconds(*after)));
   } else {
     log::Info("certificate refused", {{"peer", context->peer()},
                                       {"code", absl::StatusCodeToString(status.code())},

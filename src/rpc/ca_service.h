@@ -9,8 +9,10 @@ namespace capstan::rpc {
 
 // Istio's certificate service. Compatible on the wire: the elements of the answer are the leaf,
 // each intermediate, and the whole bundle as the last; codes and the first words of messages are
-// istiod's, and the reason follows. Our agent adds metadata: "capstan-instance", and
-// "capstan-purpose", which is "workload" (also where absent) or "agent".
+// istiod's, and the reason follows. Our agent adds metadata: "capstan-instance";
+// "capstan-purpose", which is "workload" (also where absent) or "agent"; and "capstan-replaces",
+// the serial of the leaf that it holds, or "none". Who is put off (RESOURCE_EXHAUSTED) reads in the
+// trailing metadata "capstan-retry-after-ms" when to come back; a stock agent backs off by itself.
 class CaService final
     : public istio::v1::auth::IstioCertificateService::WithRawCallbackMethod_CreateCertificate<
           istio::v1::auth::IstioCertificateService::Service> {

@@ -5,6 +5,7 @@
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,7 @@ class CaServiceTest : public testing::ServerFixture {
   struct Call {
     grpc::Status status;
     istio::v1::auth::IstioCertificateResponse response;
+    std::multimap<std::string, std::string> trailing;
   };
   using Metadata = std::vector<std::pair<std::string, std::string>>;
 
@@ -39,6 +41,10 @@ class CaServiceTest : public testing::ServerFixture {
     }
     call.status = istio::v1::auth::IstioCertificateService::NewStub(channel)->CreateCertificate(
         &context, request, &call.response);
+    for (const auto& [key, value] : context.GetServerTrailingMetadata()) {
+      call.trailing.emplace(std::string(key.data(), key.size()),
+                            std::string(value.data(), value.size()));
+    }
     return call;
   }
   static istio::v1::auth::IstioCertificateRequest Request() {
@@ -96,6 +102,29 @@ TEST_F(CaServiceTest, PurposeSaysWhoseCertificateItIs) {
   const Call other = Create(ChannelOf(a_), Request(), {{"capstan-purpose", "root"}});
   EXPECT_EQ(other.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_THAT(other.status.error_message(), HasSubstr("capstan-purpose"));
+}
+
+TEST_F(CaServiceTest, WhoIsPutOffReadsWhenToComeBack) {
+  plane_.PutOffOnce(absl::Milliseconds(3200));
+  const Call call = Create(ChannelOf(a_), Request());
+  EXPECT_EQ(call.status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(call.status.error_message(), "others come first");
+  const auto told = call.trailing.find("capstan-retry-after-ms");
+  ASSERT_NE(told, call.trailing.end());
+  EXPECT_EQ(told->second, "3200");
+  const Call next = Create(ChannelOf(a_), Request());
+  EXPECT_TRUE(next.status.ok());
+  EXPECT_FALSE(next.trailing.contains("capstan-retry-after-ms"));
+}
+
+TEST_F(CaServiceTest, WhatIsReplacedIsSaidOrNotSaid) {
+  EXPECT_TRUE(Create(ChannelOf(a_), Request()).status.ok());
+  EXPECT_TRUE(Create(ChannelOf(a_), Request(), {{"capstan-replaces", "none"}}).status.ok());
+  EXPECT_TRUE(Create(ChannelOf(a_), Request(), {{"capstan-replaces", "0a1b"}}).status.ok());
+  ASSERT_EQ(plane_.issued().size(), 3u);
+  EXPECT_EQ(plane_.issued()[0].replaces, std::nullopt);
+  EXPECT_EQ(plane_.issued()[1].replaces, "");
+  EXPECT_EQ(plane_.issued()[2].replaces, "0a1b");
 }
 
 TEST_F(CaServiceTest, AJoinTokenDoesWithoutACertificate) {

@@ -20,8 +20,13 @@ class CallAuthenticator {
     authn::Caller caller;
   };
   absl::StatusOr<Call> Authenticate(const grpc::CallbackServerContext& context);
+  // For ControlPlane::AuthenticateForCredential.
+  absl::StatusOr<Call> AuthenticateForCredential(const grpc::CallbackServerContext& context);
 
  private:
+  using Judge = absl::StatusOr<authn::Caller> (ControlPlane::*)(const authn::Credentials&);
+  absl::StatusOr<Call> AuthenticateBy(Judge judge, const grpc::CallbackServerContext& context);
+
   ControlPlane& plane_;
   KnownIntermediates intermediates_;
 };

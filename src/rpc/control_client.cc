@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -84,16 +85,43 @@ class Client final : public ControlClient {
       const control::v1::CreateTokenRequest& request) override {
     return Call<control::v1::CreateTokenResponse>(&Stub::CreateToken, request);
   }
+  absl::StatusOr<control::v1::Rotation> GetRotation() override {
+    return Call<control::v1::Rotation>(&Stub::GetRotation, control::v1::GetRotationRequest());
+  }
+  absl::StatusOr<control::v1::RotationPlan> PlanRotation(
+      const control::v1::StartRotationRequest& request) override {
+    return Call<control::v1::RotationPlan>(&Stub::PlanRotation, request, Patience());
+  }
+  absl::StatusOr<control::v1::Rotation> StartRotation(
+      const control::v1::StartRotationRequest& request) override {
+    return Call<control::v1::Rotation>(&Stub::StartRotation, request, Patience());
+  }
+  absl::StatusOr<control::v1::Rotation> SteerRotation(
+      const control::v1::SteerRotationRequest& request) override {
+    return Call<control::v1::Rotation>(&Stub::SteerRotation, request);
+  }
+  absl::StatusOr<control::v1::ListRotationsResponse> ListRotations() override {
+    return Call<control::v1::ListRotationsResponse>(&Stub::ListRotations,
+                                                    control::v1::ListRotationsRequest());
+  }
 
  private:
+  absl::Duration Patience() const { return std::max(timeout_, kPatience); }
+
   template <typename Response, typename Request>
   absl::StatusOr<Response> Call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
                                                              Response*),
                                 const Request& request) {
+    return Call<Response>(method, request, timeout_);
+  }
+  template <typename Response, typename Request>
+  absl::StatusOr<Response> Call(grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&,
+                                                             Response*),
+                                const Request& request, absl::Duration timeout) {
     grpc::ClientContext context;
     context.set_deadline(
         gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                     gpr_time_from_millis(absl::ToInt64Milliseconds(timeout_), GPR_TIMESPAN)));
+                     gpr_time_from_millis(absl::ToInt64Milliseconds(timeout), GPR_TIMESPAN)));
     Response response;
     const grpc::Status status = (stub_.get()->*method)(&context, request, &response);
     if (status.ok()) {
@@ -104,7 +132,7 @@ class Client final : public ControlClient {
     }
     if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
       return absl::DeadlineExceededError(absl::StrCat(socket_, ": capstand did not answer within ",
-                                                      absl::FormatDuration(timeout_)));
+                                                      absl::FormatDuration(timeout)));
     }
     return FromGrpc(status);
   }

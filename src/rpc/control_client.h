@@ -24,6 +24,17 @@ class ControlClient {
   virtual absl::StatusOr<control::v1::ReloadResponse> Reload() = 0;
   virtual absl::StatusOr<control::v1::CreateTokenResponse> CreateToken(
       const control::v1::CreateTokenRequest& request) = 0;
+  virtual absl::StatusOr<control::v1::Rotation> GetRotation() = 0;
+  // These two may make and verify RSA keys: they wait for kPatience instead of the timeout where
+  // that is longer.
+  virtual absl::StatusOr<control::v1::RotationPlan> PlanRotation(
+      const control::v1::StartRotationRequest& request) = 0;
+  virtual absl::StatusOr<control::v1::Rotation> StartRotation(
+      const control::v1::StartRotationRequest& request) = 0;
+  static constexpr absl::Duration kPatience = absl::Minutes(3);
+  virtual absl::StatusOr<control::v1::Rotation> SteerRotation(
+      const control::v1::SteerRotationRequest& request) = 0;
+  virtual absl::StatusOr<control::v1::ListRotationsResponse> ListRotations() = 0;
 };
 
 }  // namespace capstan::rpc

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ struct IssueRequest {
   absl::Duration ttl;      // <= 0: the default
   std::string instance;    // of the caller; empty: a client that does not say (stock agents)
   bool for_agent = false;  // the agent's own credential, not what its workload shows
+  // Serial of the leaf that the caller holds and wants replaced; "": it says that it holds none;
+  // nullopt: it does not say (stock agents).
+  std::optional<std::string> replaces;
 };
 
 struct IssueResponse {
@@ -51,10 +55,32 @@ class ControlPlane {
   // why.
   virtual absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& shown) = 0;
 
+  // The same for who asks for its own credential (IssueRequest.for_agent) and nothing else:
+  // besides, a certificate that lapsed within the grace for rejoining, as
+  // Proof::kLapsedCertificate.
+  virtual absl::StatusOr<authn::Caller> AuthenticateForCredential(
+      const authn::Credentials& shown) = 0;
+
+  // The documents of the trust history that lead on from `held`, oldest first, as many as fit in a
+  // message. For anybody. InvalidArgument: no version; FailedPrecondition: one that this control
+  // plane never gave out.
+  virtual absl::StatusOr<std::vector<std::string>> TrustHistory(
+      const trust::BundleVersion& held) = 0;
+
   // One certificate. InvalidArgument: the CSR or the TTL; Unauthenticated: the token was used;
-  // FailedPrecondition: no issuer can sign now; Internal: the output did not pass its own check.
+  // PermissionDenied: a lapsed certificate asks for anything but its own successor;
+  // FailedPrecondition: no issuer can sign now; Internal: the output did not pass its own check;
+  // ResourceExhausted with a time (base/retry_after.h): others come first, come back then.
   virtual absl::StatusOr<IssueResponse> Issue(const authn::Caller& caller,
                                               const IssueRequest& request) = 0;
+
+  // A certificate to probe consumers with, for the CSR's key, as PEM: leaf first, without the root.
+  // PermissionDenied: the caller shows no certificate; InvalidArgument: the CSR or the id;
+  // FailedPrecondition: the authority is not among those that the update's Probing says are
+  // accepted, or cannot sign; Internal: the output did not pass its own check.
+  virtual absl::StatusOr<std::vector<std::string>> IssueProbe(const authn::Caller& caller,
+                                                              const std::string& csr_pem,
+                                                              const std::string& authority_id) = 0;
 
   // The trust stream of one agent instance. `generation` of Connected() names this stream; a later
   // stream of the same instance supersedes it.
@@ -79,6 +105,17 @@ class ControlPlane {
   virtual absl::StatusOr<control::v1::ReloadResponse> Reload() = 0;
   virtual absl::StatusOr<control::v1::CreateTokenResponse> CreateToken(
       const control::v1::CreateTokenRequest& request) = 0;
+  // Number 0: there was no rotation yet.
+  virtual absl::StatusOr<control::v1::Rotation> GetRotation() = 0;
+  // Changes nothing. What stands against a rotation is a finding of the plan, not an error.
+  virtual absl::StatusOr<control::v1::RotationPlan> PlanRotation(
+      const control::v1::StartRotationRequest& request) = 0;
+  // InvalidArgument: the CA or the policy; FailedPrecondition: not now, and why.
+  virtual absl::StatusOr<control::v1::Rotation> StartRotation(
+      const control::v1::StartRotationRequest& request) = 0;
+  virtual absl::StatusOr<control::v1::Rotation> SteerRotation(
+      const control::v1::SteerRotationRequest& request) = 0;
+  virtual absl::StatusOr<control::v1::ListRotationsResponse> ListRotations() = 0;
 };
 
 }  // namespace capstan::rpc

@@ -52,4 +52,34 @@ grpc::ServerUnaryReactor* ControlService::CreateToken(
   return Answer(*context, plane_.CreateToken(*request), *response);
 }
 
+grpc::ServerUnaryReactor* ControlService::GetRotation(grpc::CallbackServerContext* context,
+                                                      const control::v1::GetRotationRequest*,
+                                                      control::v1::Rotation* response) {
+  return Answer(*context, plane_.GetRotation(), *response);
+}
+
+grpc::ServerUnaryReactor* ControlService::PlanRotation(
+    grpc::CallbackServerContext* context, const control::v1::StartRotationRequest* request,
+    control::v1::RotationPlan* response) {
+  return Answer(*context, plane_.PlanRotation(*request), *response);
+}
+
+grpc::ServerUnaryReactor* ControlService::StartRotation(
+    grpc::CallbackServerContext* context, const control::v1::StartRotationRequest* request,
+    control::v1::Rotation* response) {
+  return Answer(*context, plane_.StartRotation(*request), *response);
+}
+
+grpc::ServerUnaryReactor* ControlService::SteerRotation(
+    grpc::CallbackServerContext* context, const control::v1::SteerRotationRequest* request,
+    control::v1::Rotation* response) {
+  return Answer(*context, plane_.SteerRotation(*request), *response);
+}
+
+grpc::ServerUnaryReactor* ControlService::ListRotations(
+    grpc::CallbackServerContext* context, const control::v1::ListRotationsRequest*,
+    control::v1::ListRotationsResponse* response) {
+  return Answer(*context, plane_.ListRotations(), *response);
+}
+
 }  // namespace capstan::rpc

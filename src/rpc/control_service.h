@@ -23,6 +23,21 @@ class ControlService final : public control::v1::ControlService::CallbackService
   grpc::ServerUnaryReactor* CreateToken(grpc::CallbackServerContext* context,
                                         const control::v1::CreateTokenRequest* request,
                                         control::v1::CreateTokenResponse* response) override;
+  grpc::ServerUnaryReactor* GetRotation(grpc::CallbackServerContext* context,
+                                        const control::v1::GetRotationRequest* request,
+                                        control::v1::Rotation* response) override;
+  grpc::ServerUnaryReactor* PlanRotation(grpc::CallbackServerContext* context,
+                                         const control::v1::StartRotationRequest* request,
+                                         control::v1::RotationPlan* response) override;
+  grpc::ServerUnaryReactor* StartRotation(grpc::CallbackServerContext* context,
+                                          const control::v1::StartRotationRequest* request,
+                                          control::v1::Rotation* response) override;
+  grpc::ServerUnaryReactor* SteerRotation(grpc::CallbackServerContext* context,
+                                          const control::v1::SteerRotationRequest* request,
+                                          control::v1::Rotation* response) override;
+  grpc::ServerUnaryReactor* ListRotations(grpc::CallbackServerContext* context,
+                                          const control::v1::ListRotationsRequest* request,
+                                          control::v1::ListRotationsResponse* response) override;
 
  private:
   ControlPlane& plane_;

@@ -63,6 +63,31 @@ TEST_F(ControlServiceTest, ARefusalKeepsItsCodeAndItsWords) {
   EXPECT_EQ(Client()->CreateToken({}).status(), absl::InvalidArgumentError("not a SPIFFE ID"));
 }
 
+TEST_F(ControlServiceTest, CarriesARotation) {
+  using Steer = control::v1::SteerRotationRequest;
+  Listen();
+  auto client = Client();
+  EXPECT_EQ(client->GetRotation()->number(), 0);
+  control::v1::StartRotationRequest request;
+  EXPECT_EQ(client->PlanRotation(request).status(),
+            absl::InvalidArgumentError("one of ca_files and generate is needed"));
+  control::v1::RotationPlan plan;
+  plan.set_population(7);
+  plane_.SetPlan(plan);
+  (*request.mutable_ca_files())["ca-key.pem"] = std::string("\0\xff key", 6);
+  EXPECT_EQ(client->PlanRotation(request)->population(), 7);
+  EXPECT_EQ(client->StartRotation(request)->number(), 1);
+  ASSERT_EQ(plane_.starts().size(), 1u);
+  EXPECT_EQ(plane_.starts()[0].ca_files().at("ca-key.pem"), std::string("\0\xff key", 6));
+  EXPECT_EQ(client->GetRotation()->state(), "running");
+  EXPECT_EQ(client->StartRotation(request).status(),
+            absl::FailedPreconditionError("rotation 1 is under way"));
+  Steer steer;
+  steer.set_action(Steer::PAUSE);
+  EXPECT_EQ(client->SteerRotation(steer)->state(), "paused");
+  EXPECT_EQ(client->ListRotations()->rotations(0).state(), "paused");
+}
+
 TEST_F(ControlServiceTest, TheSocketIsPrivate) {
   Listen();
   struct stat found {};

@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -21,6 +22,7 @@
 #include "authn/test_pki.h"
 #include "authn/token.h"
 #include "base/clock.h"
+#include "base/retry_after.h"
 #include "base/status.h"
 #include "rpc/control_plane.h"
 
@@ -107,6 +109,11 @@ class FakeControlPlane : public ControlPlane {
       changed();
     }
   }
+  // The next request is told to come back after that.
+  void PutOffOnce(absl::Duration after) {
+    std::lock_guard lock(mutex_);
+    put_off_.push_back(after);
+  }
   int64_t sequence() const {
     std::lock_guard lock(mutex_);
     return sequence_;
@@ -117,6 +124,17 @@ class FakeControlPlane : public ControlPlane {
     std::lock_guard lock(mutex_);
     tokens_.emplace(authn::HashToken(token), id);
     return token;
+  }
+
+  // What TrustHistory() gives out: the links to versions 2, 3, and so on.
+  void SetHistory(std::vector<std::string> documents) {
+    std::lock_guard lock(mutex_);
+    history_ = std::move(documents);
+  }
+  // For how long after their end certificates are renewed.
+  void SetRejoin(authn::RejoinTerms terms) {
+    std::lock_guard lock(mutex_);
+    rejoin_ = std::move(terms);
   }
 
   std::map<int64_t, Stream> streams() const {
@@ -163,17 +181,64 @@ class FakeControlPlane : public ControlPlane {
                          .token_hash = found->first};
   }
 
+  absl::StatusOr<authn::Caller> AuthenticateForCredential(
+      const authn::Credentials& shown) override {
+    absl::StatusOr<authn::Caller> caller = Authenticate(shown);
+    if (caller.ok() || shown.peer_chain.empty()) return caller;
+    const trust::Bundle bundle = trust()->bundle;
+    std::lock_guard lock(mutex_);
+    return authn::AuthenticateLapsedCertificate(shown.peer_chain, bundle, rejoin_, domain_,
+                                                clock_.Now());
+  }
+
+  absl::StatusOr<std::vector<std::string>> TrustHistory(const trust::BundleVersion& held) override {
+    std::lock_guard lock(mutex_);
+    const auto known = std::min(history_.size(), static_cast<size_t>(held.sequence - 1));
+    return std::vector<std::string>(history_.begin() + static_cast<ptrdiff_t>(known),
+                                    history_.end());
+  }
+
   absl::StatusOr<IssueResponse> Issue(const authn::Caller& caller,
                                       const IssueRequest& request) override {
+    if (caller.proof == authn::Caller::Proof::kLapsedCertificate) {
+      EXPECT_TRUE(request.for_agent) << "a lapsed certificate is good for its successor only";
+    }
     CAPSTAN_ASSIGN_OR_RETURN(x509::Csr csr, x509::Csr::Parse(request.csr));
     LeafSpec spec = Valid(caller.id.ToString());
     std::lock_guard lock(mutex_);
+    if (!put_off_.empty()) {
+      const absl::Duration after = put_off_.back();
+      put_off_.pop_back();
+      return WithRetryAfter(absl::ResourceExhaustedError("others come first"), after);
+    }
     if (request.ttl > absl::ZeroDuration()) {
       spec.not_after = clock_.Now() + request.ttl;
     }
     issued_.push_back(request);
     return IssueResponse{.chain = {issuer_->Sign(spec, csr.public_key()).ToPem(),
                                    issuer_->issuer().ToPem(), trust_->bundle.ToPem()}};
+  }
+
+  // Authorities that probe certificates are made of; the update's Probing is the test's to push.
+  void AllowProbes(std::vector<const TestCa*> cas) {
+    std::lock_guard lock(mutex_);
+    probed_ = std::move(cas);
+  }
+  absl::StatusOr<std::vector<std::string>> IssueProbe(const authn::Caller& caller,
+                                                      const std::string& csr_pem,
+                                                      const std::string& authority_id) override {
+    EXPECT_EQ(caller.proof, authn::Caller::Proof::kCertificate);
+    CAPSTAN_ASSIGN_OR_RETURN(x509::Csr csr, x509::Csr::Parse(csr_pem));
+    LeafSpec spec = Valid(spiffe::SpiffeId::ForProbe(domain_).ToString());
+    spec.extended_key_usage = {"clientAuth"};
+    spec.not_after = clock_.Now() + absl::Minutes(5);
+    std::lock_guard lock(mutex_);
+    for (const TestCa* ca : probed_) {
+      if (trust::AuthorityId::Of(ca->issuer()).hex() != authority_id) continue;
+      return std::vector<std::string>{ca->Sign(spec, csr.public_key()).ToPem(),
+                                      ca->issuer().ToPem()};
+    }
+    return absl::FailedPreconditionError("authority " + authority_id + " is not probed now");
   }
 
   absl::StatusOr<int64_t> Connected(const authn::Caller& caller,
@@ -246,7 +311,95 @@ class FakeControlPlane : public ControlPlane {
     return response;
   }
 
+  // What GetRotation() and the rest answer from now on.
+  void SetRotation(const control::v1::Rotation& rotation) {
+    std::lock_guard lock(mutex_);
+    rotation_ = rotation;
+  }
+  void SetPlan(const control::v1::RotationPlan& plan) {
+    std::lock_guard lock(mutex_);
+    plan_ = plan;
+  }
+  // What was asked of StartRotation() and SteerRotation(), in order.
+  std::vector<control::v1::StartRotationRequest> starts() const {
+    std::lock_guard lock(mutex_);
+    return starts_;
+  }
+  std::vector<control::v1::SteerRotationRequest> steers() const {
+    std::lock_guard lock(mutex_);
+    return steers_;
+  }
+
+  absl::StatusOr<control::v1::Rotation> GetRotation() override {
+    std::lock_guard lock(mutex_);
+    return rotation_;
+  }
+  absl::StatusOr<control::v1::RotationPlan> PlanRotation(
+      const control::v1::StartRotationRequest& request) override {
+    CAPSTAN_RETURN_IF_ERROR(CheckStart(request));
+    std::lock_guard lock(mutex_);
+    return plan_;
+  }
+  absl::StatusOr<control::v1::Rotation> StartRotation(
+      const control::v1::StartRotationRequest& request) override {
+    CAPSTAN_RETURN_IF_ERROR(CheckStart(request));
+    std::lock_guard lock(mutex_);
+    if (rotation_.state() == "running" || rotation_.state() == "paused") {
+      return absl::FailedPreconditionError(
+          absl::StrCat("rotation ", rotation_.number(), " is under way"));
+    }
+    starts_.push_back(request);
+    const int64_t number = rotation_.number() + 1;
+    rotation_.Clear();
+    rotation_.set_number(number);
+    rotation_.set_state("running");
+    rotation_.set_phase("root-a");
+    rotation_.set_emergency(request.emergency());
+    return rotation_;
+  }
+  absl::StatusOr<control::v1::Rotation> SteerRotation(
+      const control::v1::SteerRotationRequest& request) override {
+    using Steer = control::v1::SteerRotationRequest;
+    std::lock_guard lock(mutex_);
+    if (rotation_.state() != "running" && rotation_.state() != "paused") {
+      return absl::FailedPreconditionError("no rotation is under way");
+    }
+    if (request.action() == Steer::ACTION_UNSPECIFIED) {
+      return absl::InvalidArgumentError("no action");
+    }
+    if (request.action() == Steer::EXCLUDE &&
+        (request.name().empty() || request.reason().empty())) {
+      return absl::InvalidArgumentError("exclude needs a name and a reason");
+    }
+    steers_.push_back(request);
+    const std::map<int, std::string> states = {{Steer::PAUSE, "paused"},
+                                               {Steer::RESUME, "running"},
+                                               {Steer::ROLLBACK, "rolled-back"},
+                                               {Steer::ABORT, "aborted"}};
+    if (auto found = states.find(request.action()); found != states.end()) {
+      rotation_.set_state(found->second);
+    } else {
+      control::v1::Exemption& exemption = *rotation_.add_exempt();
+      exemption.set_name(request.name());
+      exemption.set_why(absl::StrCat("excluded by the operator: ", request.reason()));
+    }
+    return rotation_;
+  }
+  absl::StatusOr<control::v1::ListRotationsResponse> ListRotations() override {
+    std::lock_guard lock(mutex_);
+    control::v1::ListRotationsResponse response;
+    if (rotation_.number() != 0) *response.add_rotations() = rotation_;
+    return response;
+  }
+
  private:
+  static absl::Status CheckStart(const control::v1::StartRotationRequest& request) {
+    if (request.generate() == !request.ca_files().empty()) {
+      return absl::InvalidArgumentError("one of ca_files and generate is needed");
+    }
+    return absl::OkStatus();
+  }
+
   Stream& At(const authn::Caller& caller, const std::string& instance, int64_t generation)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     Stream& stream = streams_[generation];
@@ -260,12 +413,20 @@ class FakeControlPlane : public ControlPlane {
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;  // streams_
   const TestCa* issuer_ ABSL_GUARDED_BY(mutex_);
+  std::vector<const TestCa*> probed_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const trust::TrustState> trust_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const fleet::v1::TrustUpdate> update_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const ServingCertificate> serving_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> tokens_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, Stream> streams_ ABSL_GUARDED_BY(mutex_);
   std::vector<IssueRequest> issued_ ABSL_GUARDED_BY(mutex_);
+  std::vector<absl::Duration> put_off_ ABSL_GUARDED_BY(mutex_);
+  control::v1::Rotation rotation_ ABSL_GUARDED_BY(mutex_);
+  control::v1::RotationPlan plan_ ABSL_GUARDED_BY(mutex_);
+  std::vector<control::v1::StartRotationRequest> starts_ ABSL_GUARDED_BY(mutex_);
+  std::vector<control::v1::SteerRotationRequest> steers_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::string> history_ ABSL_GUARDED_BY(mutex_);
+  authn::RejoinTerms rejoin_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, std::function<void()>> subscribers_ ABSL_GUARDED_BY(mutex_);
   int64_t last_subscriber_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t serving_generation_ ABSL_GUARDED_BY(mutex_) = 0;

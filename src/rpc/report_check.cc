@@ -5,6 +5,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "base/status.h"
 #include "rpc/call_credentials.h"
@@ -17,6 +18,8 @@ constexpr size_t kMaxText = 4096;
 constexpr size_t kMaxNodeId = 1024;
 constexpr size_t kMaxHex = 128;
 constexpr size_t kMaxVersion = 128;
+constexpr int kMaxProbes = 256;
+constexpr size_t kMaxTarget = 512;
 // RFC 3339's years 0001 to 9999, as google.protobuf.Timestamp allows.
 constexpr int64_t kFirstSecond = -62135596800;
 constexpr int64_t kLastSecond = 253402300799;
@@ -95,6 +98,37 @@ absl::Status CheckConsumer(fleet::v1::Consumer& consumer) {
   return consumer.has_last_nack() ? CheckNack(*consumer.mutable_last_nack()) : absl::OkStatus();
 }
 
+absl::Status CheckProbe(fleet::v1::ProbeResult& probe) {
+  if (probe.target().empty() || probe.target().size() > kMaxTarget) {
+    return Wrong("probes.target", "is not 1 to 512 characters");
+  }
+  CAPSTAN_RETURN_IF_ERROR(CheckHex("probes.authority_id", probe.authority_id()));
+  if (probe.authority_id().empty() &&
+      probe.verdict() != fleet::v1::ProbeResult::VERDICT_UNSPECIFIED) {
+    return Wrong("probes.authority_id", "is missing from a result");
+  }
+  Cut(*probe.mutable_detail());
+  CAPSTAN_RETURN_IF_ERROR(CheckTime("probes.at", probe.at()));
+  CAPSTAN_RETURN_IF_ERROR(CheckVersion("probes.bundle", probe.bundle()));
+  return CheckLeaf("probes.served_leaf", probe.served_leaf());
+}
+
+absl::Status CheckProbes(fleet::v1::Report& report) {
+  if (report.probes_size() > kMaxProbes) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "a report of ", report.probes_size(), " probes; at most ", kMaxProbes, " are taken"));
+  }
+  std::set<std::pair<std::string_view, std::string_view>> seen;
+  for (fleet::v1::ProbeResult& probe : *report.mutable_probes()) {
+    CAPSTAN_RETURN_IF_ERROR(CheckProbe(probe));
+    if (!seen.emplace(probe.target(), probe.authority_id()).second) {
+      return Wrong("probes", absl::StrCat("has \"", probe.target(), "\" under authority \"",
+                                          probe.authority_id(), "\" twice"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status CheckHello(const fleet::v1::Hello& hello) {
@@ -125,7 +159,7 @@ absl::Status CheckReport(fleet::v1::Report& report) {
       return Wrong("consumers.id", absl::StrCat("\"", consumer.id(), "\" is there twice"));
     }
   }
-  return absl::OkStatus();
+  return CheckProbes(report);
 }
 
 }  // namespace capstan::rpc

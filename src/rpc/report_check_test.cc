@@ -59,6 +59,50 @@ TEST(ReportCheck, NamesTheFieldThatIsWrong) {
               HasSubstr("consumers.node_id"));
 }
 
+fleet::v1::ProbeResult* AddProbe(fleet::v1::Report& report, const std::string& authority) {
+  fleet::v1::ProbeResult* probe = report.add_probes();
+  probe->set_target("127.0.0.1:15006,sni=httpbin");
+  probe->set_authority_id(authority);
+  probe->set_verdict(fleet::v1::ProbeResult::ACCEPTED);
+  return probe;
+}
+
+TEST(ReportCheck, ChecksProbes) {
+  fleet::v1::Report report = Good();
+  AddProbe(report, "00ff")->mutable_served_leaf()->set_serial("0a");
+  AddProbe(report, "00fe")->set_detail(std::string(100'000, 'x'));
+  report.add_probes()->set_target("127.0.0.1:1");  // nothing is asked about it
+  ASSERT_TRUE(CheckReport(report).ok()) << CheckReport(report);
+  EXPECT_EQ(report.probes(1).detail().size(), 4096u);
+
+  EXPECT_THAT(ErrorOf([](auto& r) { AddProbe(r, "00ff")->set_target(""); }),
+              HasSubstr("probes.target"));
+  EXPECT_THAT(ErrorOf([](auto& r) { AddProbe(r, "00ff")->set_target(std::string(513, 'x')); }),
+              HasSubstr("probes.target"));
+  EXPECT_THAT(ErrorOf([](auto& r) { AddProbe(r, "XY"); }), HasSubstr("probes.authority_id"));
+  EXPECT_THAT(ErrorOf([](auto& r) { AddProbe(r, ""); }),
+              HasSubstr("probes.authority_id is missing"));
+  EXPECT_THAT(ErrorOf([](auto& r) { AddProbe(r, "00")->mutable_at()->set_nanos(-1); }),
+              HasSubstr("probes.at"));
+  EXPECT_THAT(ErrorOf([](auto& r) { AddProbe(r, "00")->mutable_bundle()->set_sequence(-1); }),
+              HasSubstr("probes.bundle"));
+  EXPECT_THAT(ErrorOf([](auto& r) { AddProbe(r, "00")->mutable_served_leaf()->set_serial("Z"); }),
+              HasSubstr("probes.served_leaf.serial"));
+  EXPECT_THAT(ErrorOf([](auto& r) {
+                AddProbe(r, "00");
+                AddProbe(r, "00");
+              }),
+              HasSubstr("twice"));
+}
+
+TEST(ReportCheck, BoundsTheNumberOfProbes) {
+  fleet::v1::Report report;
+  for (int i = 0; i < 257; ++i) report.add_probes()->set_target(absl::StrCat("a:", i));
+  EXPECT_EQ(CheckReport(report).code(), absl::StatusCode::kResourceExhausted);
+  report.mutable_probes()->RemoveLast();
+  EXPECT_TRUE(CheckReport(report).ok());
+}
+
 TEST(ReportCheck, BoundsTheNumberOfConsumers) {
   fleet::v1::Report report;
   for (int i = 0; i < 257; ++i) {

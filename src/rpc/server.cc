@@ -81,7 +81,7 @@ class GrpcServer final : public Server {
         authenticator_(plane),
         hub_(plane, clock, {.max_streams = options.max_trust_streams}),
         ca_(plane, authenticator_),
-        fleet_(plane, authenticator_, hub_),
+        fleet_(plane, authenticator_, hub_, clock),
         control_(plane),
         credentials_(ReloadingServerCredentials(plane)) {}
   ~GrpcServer() override { Shutdown(); }

@@ -83,8 +83,20 @@ TEST_F(ServerCredentialsTest, ABrokenCertificateLeavesTheLastOneInForce) {
     absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& c) override {
       return plane_.Authenticate(c);
     }
+    absl::StatusOr<authn::Caller> AuthenticateForCredential(const authn::Credentials& c) override {
+      return plane_.AuthenticateForCredential(c);
+    }
+    absl::StatusOr<std::vector<std::string>> TrustHistory(
+        const trust::BundleVersion& held) override {
+      return plane_.TrustHistory(held);
+    }
     absl::StatusOr<IssueResponse> Issue(const authn::Caller& c, const IssueRequest& r) override {
       return plane_.Issue(c, r);
+    }
+    absl::StatusOr<std::vector<std::string>> IssueProbe(const authn::Caller& c,
+                                                        const std::string& csr,
+                                                        const std::string& id) override {
+      return plane_.IssueProbe(c, csr, id);
     }
     absl::StatusOr<int64_t> Connected(const authn::Caller& c, const fleet::v1::Hello& h) override {
       return plane_.Connected(c, h);
@@ -106,6 +118,22 @@ TEST_F(ServerCredentialsTest, ABrokenCertificateLeavesTheLastOneInForce) {
     absl::StatusOr<control::v1::CreateTokenResponse> CreateToken(
         const control::v1::CreateTokenRequest& r) override {
       return plane_.CreateToken(r);
+    }
+    absl::StatusOr<control::v1::Rotation> GetRotation() override { return plane_.GetRotation(); }
+    absl::StatusOr<control::v1::RotationPlan> PlanRotation(
+        const control::v1::StartRotationRequest& r) override {
+      return plane_.PlanRotation(r);
+    }
+    absl::StatusOr<control::v1::Rotation> StartRotation(
+        const control::v1::StartRotationRequest& r) override {
+      return plane_.StartRotation(r);
+    }
+    absl::StatusOr<control::v1::Rotation> SteerRotation(
+        const control::v1::SteerRotationRequest& r) override {
+      return plane_.SteerRotation(r);
+    }
+    absl::StatusOr<control::v1::ListRotationsResponse> ListRotations() override {
+      return plane_.ListRotations();
     }
 
    private:
