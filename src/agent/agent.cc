@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "agent/agent.h"
 
+#include <algorithm>
+#include <set>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/version.h"
+#include "x509/verify.h"
 
 namespace capstan::agent {
 namespace {
@@ -18,6 +22,40 @@ std::string Utc(absl::Time t) {
 
 absl::Time FromProto(const google::protobuf::Timestamp& t) {
   return absl::FromUnixSeconds(t.seconds()) + absl::Nanoseconds(t.nanos());
+}
+
+// Whatever comes is a window: the machine bounds what it waits for by its own leaf.
+Window WindowOf(const fleet::v1::Renewal& renewal) {
+  Window window{FromProto(renewal.start())};
+  window.length =
+      absl::Seconds(renewal.window().seconds()) + absl::Nanoseconds(renewal.window().nanos());
+  for (const auto& bound : renewal.expiry_bounds()) window.bounds.push_back(FromProto(bound));
+  return window;
+}
+
+absl::StatusOr<std::vector<trust::AuthorityId>> AuthoritiesOf(
+    const google::protobuf::RepeatedPtrField<std::string>& ids) {
+  constexpr int kMostAuthorities = 8;  // of each kind; a report names each with each target
+  if (ids.size() > kMostAuthorities) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(ids.size(), " authorities; at most ", kMostAuthorities, " are probed"));
+  }
+  std::vector<trust::AuthorityId> authorities;
+  for (const std::string& hex : ids) {
+    CAPSTAN_ASSIGN_OR_RETURN(trust::AuthorityId id, trust::AuthorityId::Parse(hex));
+    authorities.push_back(std::move(id));
+  }
+  return authorities;
+}
+
+absl::StatusOr<Probing> ProbingOf(const fleet::v1::Probing& message) {
+  Probing probing;
+  CAPSTAN_ASSIGN_OR_RETURN(probing.accepted, AuthoritiesOf(message.accepted_authority_ids()));
+  CAPSTAN_ASSIGN_OR_RETURN(probing.refused, AuthoritiesOf(message.refused_authority_ids()));
+  if (probing.accepted.empty() && !probing.refused.empty()) {
+    return absl::InvalidArgumentError("there is no authority that is to be accepted");
+  }
+  return probing;
 }
 
 bool RootRemoved(const trust::Bundle& before, const trust::Bundle& after) {
@@ -34,6 +72,7 @@ Agent::Agent(Options options, StartingPoint start, Environment environment)
       credential_(std::move(start.credential)),
       stored_leaf_(std::move(start.credential_leaf)),
       token_(std::move(start.token)),
+      lapsed_(std::move(start.lapsed)),
       ca_(env_.executor, options_.instance),
       stream_(env_.executor, env_.clock,
               {.instance = options_.instance, .program_version = kVersion},
@@ -43,6 +82,21 @@ Agent::Agent(Options options, StartingPoint start, Environment environment)
                .connected = [this] { OnStreamConnected(); },
                .ended = [this](const absl::Status& status,
                                absl::Duration retry_in) { OnStreamEnded(status, retry_in); }}),
+      catch_up_(env_.executor, env_.clock,
+                {.address = membership_.address,
+                 .spiffe_id = membership_.spiffe_id,
+                 .instance = options_.instance},
+                {.held = [this]() -> const lifecycle::Trust& { return trust_; },
+                 .take =
+                     [this](lifecycle::Trust next) {
+                       trust_error_.clear();
+                       TakeTrust(std::move(next));
+                     },
+                 .broken =
+                     [this](const std::string& why) {
+                       trust_error_ = why;
+                       Changed();
+                     }}),
       credential_driver_(
           {.name = "credential",
            .purpose = lifecycle::Purpose::kCredential,
@@ -63,7 +117,21 @@ Agent::Agent(Options options, StartingPoint start, Environment environment)
           PortsFor(
               "workload", [this] { return x509::PrivateKey::Generate(options_.key_type); },
               [this](const lifecycle::Certified& certified) { OnWorkload(certified); })),
-      beat_(env_.executor) {}
+      beat_(env_.executor) {
+  if (options_.probes.empty() || env_.blocking == nullptr) return;
+  prober_.emplace(
+      Prober::Options{.seed = options_.instance,
+                      .trust_domain = membership_.spiffe_id.trust_domain(),
+                      .targets = options_.probes,
+                      .policy = options_.probe_policy},
+      Prober::Ports{.executor = env_.executor,
+                    .blocking = *env_.blocking,
+                    .clock = env_.clock,
+                    .obtain = [this](const auto& request,
+                                     auto done) { ca_.CreateProbeCertificate(request, done); },
+                    .handshake = x509::Handshake,
+                    .changed = [this] { stream_.ReportSoon(); }});
+}
 
 Agent::~Agent() = default;
 
@@ -83,6 +151,8 @@ lifecycle::Driver::Ports Agent::PortsFor(const std::string& name,
                              "Requests for a certificate, by what became of them",
                              {{"certificate", name}, {"result", result}})
                     .Increment();
+                if (result != "issued" && !stream_.connected()) catch_up_.Ask();
+                if (result == "refused" && token_ && credential_) FallBackToCredential();
               }};
 }
 
@@ -93,15 +163,18 @@ absl::Status Agent::Start() {
                          {"control_plane", membership_.address},
                          {"bundle", trust_.version.ToString()},
                          {"roots", trust_.bundle.roots().size()},
-                         {"why", credential_ ? "with the credential of the state directory"
-                                             : "enrolling with a join token"}});
+                         {"why", !lapsed_.empty() ? lapsed_
+                                 : credential_    ? "with the credential of the state directory"
+                                                  : "enrolling with a join token"}});
   SaveAll();
   ca_.UseChannel(channel);
   ca_.UseToken(token_);
   Publish();
   Beat();
   credential_driver_.Start(stored_leaf_, trust_.bundle);
-  if (credential_) {
+  catch_up_.Ask();
+  // A lapsed one is good for its successor only; the rest follows with that.
+  if (credential_ && lapsed_.empty()) {
     stream_.Connect(channel);
     StartWorkload();
   }
@@ -113,7 +186,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Agent::NewChannel() const {
                               .server_id = membership_.server_id,
                               .bundle = trust_.bundle,
                               .credential = std::nullopt};
-  if (credential_) {
+  if (credential_ && !token_) {
     options.credential = {x509::ToPem(credential_->chain), credential_->key.ToPkcs8Pem()};
   }
   return rpc::MakeChannel(options, env_.clock);
@@ -122,7 +195,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> Agent::NewChannel() const {
 absl::StatusOr<x509::PrivateKey> Agent::NewCredentialKey() {
   // A request that was on its way when the agent ended may have used up the token: the same key
   // gets the certificate that was made for it.
-  if (token_ && !credential_) {
+  if (token_) {
     auto pending = env_.state.LoadPendingKey();
     if (pending.ok() && pending->has_value()) return **pending;
     if (!pending.ok())
@@ -134,8 +207,16 @@ absl::StatusOr<x509::PrivateKey> Agent::NewCredentialKey() {
   return key;
 }
 
+void Agent::FallBackToCredential() {
+  log::Warn("the join token was refused: trying the credential that lapsed", {{"lapsed", lapsed_}});
+  token_.reset();
+  ca_.UseToken(std::nullopt);
+  if (auto channel = NewChannel(); channel.ok()) ca_.UseChannel(*std::move(channel));
+}
+
 void Agent::OnCredential(const lifecycle::Certified& certified) {
   credential_ = Credential{certified.key, certified.answer.chain};
+  lapsed_.clear();
   Keep("credential", env_.state.Save(*credential_));
   token_.reset();
   ca_.UseToken(std::nullopt);
@@ -150,6 +231,7 @@ void Agent::OnCredential(const lifecycle::Certified& certified) {
   ca_.UseChannel(*channel);
   stream_.Connect(*std::move(channel));  // the old one ends with the old certificate
   StartWorkload();
+  ReplaceDisowned();
 }
 
 void Agent::StartWorkload() {
@@ -181,7 +263,22 @@ void Agent::Publish() {
     absl::MutexLock lock(&mutex_);
     health_.trust_published = true;
   }
+  TellProber();
   Changed();
+}
+
+void Agent::TellProber() {
+  if (!prober_) return;
+  std::set<ProbedConsumer> connected;
+  for (Delivery* delivery : env_.deliveries) {
+    for (const sds::ConsumerReport& consumer : delivery->Consumers()) {
+      if (!consumer.connected) continue;
+      connected.insert(
+          {consumer.id, consumer.acknowledged_bundle, consumer.acknowledged_leaf_serial});
+    }
+  }
+  prober_->OnTrust(trust_.bundle, trust_.version);
+  prober_->OnConsumers(std::move(connected));
 }
 
 void Agent::OnUpdate(const fleet::v1::TrustUpdate& update) {
@@ -205,6 +302,7 @@ void Agent::OnUpdate(const fleet::v1::TrustUpdate& update) {
   trust_error_.clear();
   if (*next != trust_) TakeTrust(*std::move(next));
   TakeDirective(update);
+  TakeProbing(update);
 }
 
 void Agent::TakeTrust(lifecycle::Trust next) {
@@ -231,6 +329,20 @@ void Agent::TakeTrust(lifecycle::Trust next) {
   }
   credential_driver_.OnBundle(trust_.bundle);
   workload_driver_.OnBundle(trust_.bundle);
+  if (removed) ReplaceDisowned();
+}
+
+void Agent::ReplaceDisowned() {
+  const auto disowned = [&](const std::vector<x509::Certificate>& chain) {
+    // Whether it expired meanwhile is another question.
+    const absl::Time at = std::min(env_.clock.Now(), chain.front().not_after() - absl::Seconds(1));
+    return !x509::VerifySvid(chain, trust_.bundle.roots(), at).status.ok();
+  };
+  if (credential_ && disowned(credential_->chain)) {
+    credential_driver_.OnDisowned();
+  } else if (workload_ && disowned(workload_->answer.chain)) {
+    workload_driver_.OnDisowned();
+  }
 }
 
 void Agent::TakeDirective(const fleet::v1::TrustUpdate& update) {
@@ -241,15 +353,26 @@ void Agent::TakeDirective(const fleet::v1::TrustUpdate& update) {
       log::Error("a directive to re-issue is ignored", {{"why", authority.status().message()}});
       return;
     }
-    directive = {*authority, FromProto(update.renewal().start())};
+    directive = {*authority, WindowOf(update.renewal())};
   }
   credential_driver_.OnDirective(directive);
   workload_driver_.OnDirective(directive);
 }
 
+void Agent::TakeProbing(const fleet::v1::TrustUpdate& update) {
+  if (!prober_) return;
+  auto probing = ProbingOf(update.probing());
+  if (!probing.ok()) {
+    log::Error("what is to be probed is ignored", {{"why", probing.status().message()}});
+    return;
+  }
+  prober_->OnProbing(*probing);
+}
+
 void Agent::OnStreamConnected() {
   log::Info("the trust stream is open", {{"control_plane", membership_.address}});
   stream_error_.clear();
+  catch_up_.Fine();
   credential_driver_.OnReachable();
   workload_driver_.OnReachable();
   Changed();
@@ -262,10 +385,12 @@ void Agent::OnStreamEnded(const absl::Status& status, absl::Duration retry_in) {
             {{"why", why},
              {"retry_in", absl::FormatDuration(absl::Trunc(retry_in, absl::Milliseconds(1)))}});
   stream_error_ = absl::StrCat("no trust stream: ", why);
+  if (absl::IsUnavailable(status) || absl::IsUnauthenticated(status)) catch_up_.Ask();
   Changed();
 }
 
 void Agent::OnConsumersChanged() {
+  TellProber();
   stream_.ReportSoon();
 }
 
@@ -295,8 +420,8 @@ void Agent::SaveAll() {
 }
 
 std::string Agent::LastError() const {
-  for (const std::string* error : {&trust_error_, &workload_driver_.last_failure(),
-                                   &credential_driver_.last_failure(), &state_error_}) {
+  for (const std::string* error : {&trust_error_, &credential_driver_.last_failure(),
+                                   &workload_driver_.last_failure(), &state_error_}) {
     if (!error->empty()) return *error;
   }
   return "";
@@ -312,17 +437,28 @@ fleet::v1::Report Agent::MakeReport() const {
       standing.consumers.emplace_back(delivery->kind(), std::move(consumer));
     }
   }
+  if (prober_) standing.probes = prober_->results();
   return ToReport(standing, env_.clock.Now());
 }
 
+std::string Agent::Lapse() const {
+  if (!credential_) return "";
+  if (!lapsed_.empty()) return lapsed_;
+  const absl::Time end = credential_->chain.front().not_after();
+  return end <= env_.clock.Now() ? absl::StrCat("it expired at ", Utc(end)) : "";
+}
+
 void Agent::SayIfLockedOut() {
-  const std::optional<lifecycle::Leaf>& leaf = credential_driver_.held();
-  const bool locked_out = leaf && leaf->not_after <= env_.clock.Now();
+  const std::string lapse = Lapse();
+  const bool locked_out = !lapse.empty() && !credential_driver_.last_failure().empty();
   if (std::exchange(locked_out_, locked_out) || !locked_out) return;
   log::Error(
-      "the credential expired before it could be renewed: the control plane refuses this agent",
-      {{"expired", Utc(leaf->not_after)},
-       {"what_to_do", HowToJoin(membership_.spiffe_id.ToString())}});
+      "the credential has lapsed, and the control plane did not renew it",
+      {{"lapsed", lapse},
+       {"why", credential_driver_.last_failure()},
+       {"what_to_do", absl::StrCat("this goes on trying, and succeeds within the control plane's "
+                                   "rejoin-grace; beyond it, ",
+                                   HowToJoin(membership_.spiffe_id.ToString()))}});
 }
 
 void Agent::Changed() {

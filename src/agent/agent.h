@@ -8,7 +8,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "agent/catch_up.h"
 #include "agent/delivery.h"
+#include "agent/prober.h"
 #include "agent/report.h"
 #include "agent/starting_point.h"
 #include "agent/state_directory.h"
@@ -37,6 +39,8 @@ class Agent {
     absl::Duration credential_ttl;
     x509::KeyType key_type = x509::KeyType::kEcdsaP256;
     lifecycle::Policy policy;
+    std::vector<ProbeTarget> probes;  // empty: nothing is probed
+    ProbeMachine::Policy probe_policy;
   };
   // All outlive the agent.
   struct Environment {
@@ -45,6 +49,8 @@ class Agent {
     Metrics& metrics;
     StateDirectory& state;
     std::vector<Delivery*> deliveries;
+    // Runs handshakes with `probes`, which block; has stopped before `executor` goes.
+    Executor* blocking = nullptr;
   };
 
   Agent(Options options, StartingPoint start, Environment environment);
@@ -76,7 +82,10 @@ class Agent {
   // The trust stream's.
   void OnUpdate(const fleet::v1::TrustUpdate& update);
   void TakeTrust(lifecycle::Trust next);
+  // What no root of the bundle vouches for is asked for again, the credential first.
+  void ReplaceDisowned();
   void TakeDirective(const fleet::v1::TrustUpdate& update);
+  void TakeProbing(const fleet::v1::TrustUpdate& update);
   void OnStreamConnected();
   void OnStreamEnded(const absl::Status& status, absl::Duration retry_in);
 
@@ -85,11 +94,16 @@ class Agent {
                                     std::function<void(const lifecycle::Certified&)> serve);
   absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel() const;
   void Publish();
+  void TellProber();
   void Changed();
   // Keeps going when the disk does not: says so, counts, and reports it until a write succeeds.
   void Keep(const std::string& what, const absl::Status& written);
   void SaveAll();
-  // Once, with the remedy, when the credential ran out: nobody but a new token helps then.
+  // The join token was refused: what is left is a credential that lapsed.
+  void FallBackToCredential();
+  // Why the credential does not verify any more; empty: it does, or there is none.
+  std::string Lapse() const;
+  // Once, with the remedy, when a lapsed credential was not renewed.
   void SayIfLockedOut();
   std::string LastError() const;
   fleet::v1::Report MakeReport() const;
@@ -104,6 +118,7 @@ class Agent {
   std::optional<lifecycle::Leaf> stored_leaf_;  // of credential_, as found at the start
   std::optional<Secret> token_;
   std::optional<lifecycle::Certified> workload_;
+  std::string lapsed_;       // why credential_ was of no use at the start
   std::string trust_error_;  // why the last update was refused; empty: it was not
   std::string state_error_;  // why the last write to the state directory failed
   std::string stream_error_;
@@ -111,6 +126,8 @@ class Agent {
 
   rpc::GrpcCaClient ca_;
   rpc::TrustClient stream_;
+  CatchUp catch_up_;
+  std::optional<Prober> prober_;
   lifecycle::Driver credential_driver_;
   lifecycle::Driver workload_driver_;
   Timer beat_;

@@ -4,11 +4,13 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <set>
 
 #include "agent/test_mesh.h"
 #include "base/files.h"
+#include "base/retry_after.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "x509/verify.h"
@@ -334,6 +336,46 @@ TEST_F(MeshTest, AControlPlaneThatIsDownTakesNothingAway) {
   EXPECT_EQ(plane_.Issued(true), 1);
 }
 
+TEST_F(MeshTest, WhoIsPutOffComesBackWhenItWasTold) {
+  plane_.RefuseToIssue(
+      WithRetryAfter(absl::ResourceExhaustedError("others first"), absl::Milliseconds(1200)));
+  const absl::Duration began = RealClock().Monotonic();
+  RunningAgent agent(StateDir(), NewJoinFile());
+  ASSERT_TRUE(Eventually([&] { return !agent.LastError().empty(); }));
+  EXPECT_EQ(agent.LastError(), "others first");
+  plane_.RefuseToIssue(absl::OkStatus());
+  ASSERT_TRUE(Eventually([&] { return plane_.Issued(/*for_agent=*/true) == 1; }));
+  EXPECT_GE(RealClock().Monotonic() - began, absl::Milliseconds(1200));
+  ASSERT_TRUE(Eventually([&] { return agent.HasLeaf(); })) << agent.LastError();
+  EXPECT_THAT(agent.Metrics(), HasSubstr("result=\"put-off\"}"));
+  EXPECT_EQ(plane_.issued()[0].replaces, "") << "it says that it holds nothing";
+}
+
+TEST_F(MeshTest, ADirectiveIsFollowedInItsSlotOfTheWindow) {
+  RunningAgent agent(StateDir(), NewJoinFile());
+  ASSERT_TRUE(
+      Eventually([&] { return agent.HasLeaf() && agent.agent().health().stream_connected; }));
+  const std::string first = agent.served().last()->leaf_serial;
+  plane_.Serve(b_);
+  // The first half is for those that expire before: its own are in the second one.
+  plane_.PushHonest(Both());
+  const int64_t next = plane_.sequence() + 1;
+  const absl::Time start = RealClock().Now();
+  plane_.PushForged([&](fleet::v1::TrustUpdate& update) {
+    update.mutable_bundle()->mutable_version()->set_sequence(next);
+    fleet::v1::Renewal& renewal = *update.mutable_renewal();
+    renewal.set_authority_id(trust::AuthorityId::Of(b_.issuer()).hex());
+    renewal.mutable_start()->set_seconds(absl::ToUnixSeconds(start));
+    renewal.mutable_window()->set_seconds(6);
+    renewal.add_expiry_bounds()->set_seconds(absl::ToUnixSeconds(start));
+    renewal.add_expiry_bounds()->set_seconds(absl::ToUnixSeconds(start + absl::Hours(2)));
+  });
+  ASSERT_TRUE(Eventually(
+      [&] { return agent.served().last()->leaf_serial != first && plane_.Issued(true) == 2; }));
+  EXPECT_GE(RealClock().Now() - start, absl::Milliseconds(1900));
+  EXPECT_EQ(LeafOf(*agent.served().last()).authority_key_id(), b_.issuer().subject_key_id());
+}
+
 TEST_F(MeshTest, AnAgentThatStartsBeforeItsControlPlaneWaitsForIt) {
   const authn::JoinFile join = NewJoinFile();
   const int port = port_;
@@ -366,6 +408,52 @@ TEST_F(MeshTest, AStateDirectoryThatCannotBeWrittenIsReportedAndOutlived) {
   std::filesystem::rename(away, StateDir());
   EXPECT_TRUE(Eventually([&] { return agent.LastError().empty(); }));
   EXPECT_EQ(Must(ParseTrust(*ReadFile(StateDir() + "/bundle.json"))).bundle, Both());
+}
+
+TEST_F(MeshTest, ProbesItsConsumersWhileAskedTo) {
+  // The control plane's own port demands a certificate of nobody: it shows one, and is silent.
+  RunningAgent agent(StateDir(), NewJoinFile(), absl::ZeroDuration(),
+                     {{"127.0.0.1", port_, "", {}}});
+  ASSERT_TRUE(
+      Eventually([&] { return agent.HasLeaf() && agent.agent().health().stream_connected; }));
+  const std::string target = "127.0.0.1:" + std::to_string(port_);
+  const auto reported = [&](const std::function<bool(const fleet::v1::Report&)>& condition) {
+    return plane_.AwaitStreams([&](const auto& streams) {
+      return std::any_of(streams.begin(), streams.end(), [&](const auto& stream) {
+        return !stream.second.reports.empty() && condition(stream.second.reports.back());
+      });
+    });
+  };
+  EXPECT_TRUE(reported([&](const auto& report) {
+    return report.probes_size() == 1 && report.probes(0).target() == target &&
+           report.probes(0).authority_id().empty();
+  })) << "a target is known before anything is asked about it";
+
+  agent.served().SetConsumers({{.id = "envoy-1",
+                                .connected = true,
+                                .acknowledged_bundle = agent.served().last()->bundle_version}});
+  agent.ConsumersChanged();
+  plane_.AllowProbes({&a_, &b_});
+  const std::string a = trust::AuthorityId::Of(a_.issuer()).hex();
+  const std::string b = trust::AuthorityId::Of(b_.issuer()).hex();
+  plane_.PushHonest(Both());
+  const int64_t next = plane_.sequence() + 1;
+  plane_.PushForged([&](fleet::v1::TrustUpdate& update) {
+    update.mutable_bundle()->mutable_version()->set_sequence(next);
+    update.mutable_probing()->add_accepted_authority_ids(a);
+    update.mutable_probing()->add_accepted_authority_ids(b);
+  });
+  EXPECT_TRUE(reported([&](const auto& report) {
+    int tried = 0;
+    for (const auto& probe : report.probes()) {
+      tried += probe.target() == target &&
+               (probe.authority_id() == a || probe.authority_id() == b) &&
+               probe.verdict() != fleet::v1::ProbeResult::VERDICT_UNSPECIFIED &&
+               probe.bundle().sequence() == next && probe.has_at() &&
+               probe.served_leaf().authority_id() == a;
+    }
+    return tried == 2;
+  }));
 }
 
 TEST_F(MeshTest, ASecondAgentOnTheSameStateIsRefused) {

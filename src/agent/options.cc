@@ -68,6 +68,20 @@ void Declare(Settings& settings, Options& o) {
                 "folder to keep key.pem, cert-chain.pem and root-cert.pem in (default: none, the "
                 "workload's key stays in memory)",
                 &o.output_dir);
+  settings.CustomList(
+      "probe",
+      "TLS listener of the workload to prove trust with; may be repeated (default: none, what "
+      "consumers acknowledge is all that is known)",
+      "HOST:PORT[,sni=NAME][,alpn=PROTO]",
+      [&o](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(o.probes, ParseProbeTargets(text));
+        return absl::OkStatus();
+      },
+      [&o] {
+        return absl::StrJoin(o.probes, ",", [](std::string* out, const ProbeTarget& target) {
+          absl::StrAppend(out, ToString(target));
+        });
+      });
   settings.Text("http", "address for /metrics, /healthz and /readyz (default: off)", &o.http);
   settings.Duration("ttl",
                     "life asked for the workload's certificate; 0: the control plane's default",

@@ -10,6 +10,7 @@ namespace {
 // bound.
 constexpr size_t kMostText = 1024;
 constexpr size_t kMostConsumers = 200;
+constexpr size_t kMostProbeText = 300;
 
 void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
   const int64_t seconds = absl::ToUnixSeconds(time);
@@ -68,6 +69,25 @@ fleet::v1::BundleVersion ToProto(const trust::BundleVersion& version) {
   return out;
 }
 
+fleet::v1::ProbeResult ToProto(const std::string& target, const std::string& authority,
+                               const ProbeOutcome& outcome) {
+  fleet::v1::ProbeResult out;
+  out.set_target(target);
+  out.set_authority_id(authority);
+  out.set_verdict(outcome.verdict);
+  out.set_detail(Text(outcome.detail).substr(0, kMostProbeText));
+  if (outcome.at != absl::InfinitePast()) SetTime(outcome.at, out.mutable_at());
+  if (!outcome.bundle.empty()) *out.mutable_bundle() = ToProto(outcome.bundle);
+  if (outcome.served.has_value()) {
+    fleet::v1::Leaf& leaf = *out.mutable_served_leaf();
+    leaf.set_serial(outcome.served->serial);
+    leaf.set_authority_id(outcome.served->authority);
+    SetTime(outcome.served->not_before, leaf.mutable_not_before());
+    SetTime(outcome.served->not_after, leaf.mutable_not_after());
+  }
+  return out;
+}
+
 fleet::v1::Report ToReport(const Standing& standing, absl::Time now) {
   fleet::v1::Report report;
   if (standing.leaf) *report.mutable_leaf() = LeafToProto(*standing.leaf);
@@ -85,6 +105,7 @@ fleet::v1::Report ToReport(const Standing& standing, absl::Time now) {
   }
   SetTime(now, report.mutable_agent_time());
   report.set_last_error(Text(standing.last_error));
+  for (const fleet::v1::ProbeResult& probe : standing.probes) *report.add_probes() = probe;
   return report;
 }
 

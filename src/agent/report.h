@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "agent/probe_machine.h"
 #include "capstan/fleet/v1/fleet.pb.h"
 #include "lifecycle/machine.h"
 #include "sds/material.h"
@@ -21,9 +22,13 @@ struct Standing {
   trust::BundleVersion bundle;                // verified, and served
   std::vector<std::pair<fleet::v1::Consumer::Kind, sds::ConsumerReport>> consumers;
   std::string last_error;  // empty: the last attempts succeeded
+  std::vector<fleet::v1::ProbeResult> probes = {};
 };
 
 fleet::v1::BundleVersion ToProto(const trust::BundleVersion& version);
+// `authority` is hex, or empty where nothing is asked.
+fleet::v1::ProbeResult ToProto(const std::string& target, const std::string& authority,
+                               const ProbeOutcome& outcome);
 fleet::v1::Report ToReport(const Standing& standing, absl::Time now);
 
 }  // namespace capstan::agent

@@ -90,12 +90,14 @@ absl::Status Run(const Options& options, const std::function<void()>& wait_for_s
   }
 
   EventLoop loop(clock);
+  EventLoop probing(clock);  // handshakes block; ends before what it posts to
   auto agent = std::make_unique<Agent>(
       Agent::Options{.instance = instance,
                      .ttl = options.ttl,
                      .credential_ttl = options.credential_ttl,
-                     .key_type = options.key_type},
-      std::move(start), Agent::Environment{loop, clock, metrics, *state, deliveries});
+                     .key_type = options.key_type,
+                     .probes = options.probes},
+      std::move(start), Agent::Environment{loop, clock, metrics, *state, deliveries, &probing});
   ConsumerSignal consumers(loop, [&agent] {
     if (agent) agent->OnConsumersChanged();
   });
@@ -119,6 +121,7 @@ absl::Status Run(const Options& options, const std::function<void()>& wait_for_s
   http.reset();
   sds.server().Stop();
   loop.RunAndWait([&] { agent.reset(); });
+  probing.Stop();
   loop.Stop();
   return started;
 }

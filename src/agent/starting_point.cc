@@ -76,6 +76,13 @@ absl::StatusOr<lifecycle::Leaf> CheckCredential(const StartingPoint& point,
   return checked.leaf;
 }
 
+// Whether the control plane might take it all the same: it is ours, and was good once.
+bool MayRejoin(const StartingPoint& point, const Credential& credential, absl::Time now) {
+  const x509::Certificate& leaf = credential.chain.front();
+  const absl::StatusOr<spiffe::SpiffeId> id = leaf.SpiffeId();
+  return id.ok() && *id == point.membership.spiffe_id && leaf.not_before() <= now;
+}
+
 }  // namespace
 
 absl::StatusOr<StartingPoint> FindStartingPoint(const Found& found, absl::Time now) {
@@ -99,8 +106,13 @@ absl::StatusOr<StartingPoint> FindStartingPoint(const Found& found, absl::Time n
     why = absl::StrCat("the credential in ", found.state_dir,
                        " is of no use any more: ", Std(leaf.status().message()));
   }
+  if (found.credential.ok() && found.credential->has_value() &&
+      MayRejoin(point, **found.credential, now)) {
+    point.credential = **found.credential;
+  }
   if (join && join->token_expires > now) {
     point.token = join->token;
+    if (point.credential) point.lapsed = why;
     return point;
   }
   if (!found.join.ok()) {
@@ -112,6 +124,10 @@ absl::StatusOr<StartingPoint> FindStartingPoint(const Found& found, absl::Time n
     absl::StrAppend(&why, "; no --join-file is given");
   } else {
     absl::StrAppend(&why, "; the join file ", found.join_path, " does not exist");
+  }
+  if (point.credential) {
+    point.lapsed = why;
+    return point;
   }
   return absl::FailedPreconditionError(
       absl::StrCat(why, ": ", HowToJoin(point.membership.spiffe_id.ToString())));

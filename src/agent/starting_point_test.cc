@@ -98,14 +98,33 @@ TEST_F(StartingPointTest, WithNeitherItSaysWhatToDo) {
   ExpectHelp("join file join.json does not exist");
   found_.join_path = "";
   ExpectHelp("no --join-file is given");
-  BeMember(now_ - absl::Seconds(1));
-  ExpectHelp("expired at");
+  BeMember(now_ + absl::Hours(1));
+  found_.credential = absl::DataLossError("torn");
+  ExpectHelp("torn");
   ExpectHelp(kId);
   found_.join_path = "join.json";
   authn::JoinFile join = Join();
   join.token_expires = now_;
   found_.join = join;
   ExpectHelp("the token in join.json expired");
+}
+
+TEST_F(StartingPointTest, WithoutATokenALapsedCredentialIsTried) {
+  found_.join_path = "";
+  BeMember(now_ - absl::Seconds(1));
+  auto point = FindStartingPoint(found_, now_);
+  ASSERT_TRUE(point.ok()) << point.status();
+  EXPECT_TRUE(point->credential.has_value());
+  EXPECT_FALSE(point->credential_leaf.has_value()) << "nothing to go on with";
+  EXPECT_THAT(point->lapsed, HasSubstr("expired at"));
+  BeMember(now_ + absl::Hours(1));
+  found_.trust->bundle = other_.bundle();  // its root left
+  point = FindStartingPoint(found_, now_);
+  ASSERT_TRUE(point.ok()) << point.status();
+  EXPECT_THAT(point->lapsed, HasSubstr("no --join-file is given"));
+  // Somebody else's helps nobody.
+  found_.membership->spiffe_id = Must(spiffe::SpiffeId::Parse("spiffe://td/ns/default/sa/sleep"));
+  ExpectHelp("of no use any more");
 }
 
 TEST_F(StartingPointTest, ACredentialOfNoUseGivesWayToAToken) {

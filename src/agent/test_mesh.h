@@ -169,11 +169,12 @@ inline std::string NewFolder() {
 class RunningAgent {
  public:
   RunningAgent(const std::string& state_dir, std::optional<authn::JoinFile> join,
-               absl::Duration ttl = absl::ZeroDuration()) {
-    status_ = Start(state_dir, std::move(join), ttl);
+               absl::Duration ttl = absl::ZeroDuration(), std::vector<ProbeTarget> probes = {}) {
+    status_ = Start(state_dir, std::move(join), ttl, std::move(probes));
   }
   ~RunningAgent() {
     loop_.RunAndWait([this] { agent_.reset(); });
+    blocking_.Stop();
     loop_.Stop();
   }
 
@@ -190,7 +191,7 @@ class RunningAgent {
 
  private:
   absl::Status Start(const std::string& state_dir, std::optional<authn::JoinFile> join,
-                     absl::Duration ttl) {
+                     absl::Duration ttl, std::vector<ProbeTarget> probes) {
     CAPSTAN_ASSIGN_OR_RETURN(state_, StateDirectory::Open(state_dir));
     CAPSTAN_ASSIGN_OR_RETURN(const std::string instance, state_->Instance(SystemRandom()));
     Found found{.state_dir = state_dir, .join_path = join ? "join.json" : ""};
@@ -200,8 +201,9 @@ class RunningAgent {
     found.join = std::move(join);
     CAPSTAN_ASSIGN_OR_RETURN(StartingPoint start, FindStartingPoint(found, RealClock().Now()));
     agent_ = std::make_unique<Agent>(
-        Agent::Options{.instance = instance, .ttl = ttl}, std::move(start),
-        Agent::Environment{loop_, RealClock(), metrics_, *state_, {&recorder_}});
+        Agent::Options{.instance = instance, .ttl = ttl, .probes = std::move(probes)},
+        std::move(start),
+        Agent::Environment{loop_, RealClock(), metrics_, *state_, {&recorder_}, &blocking_});
     absl::Status started;
     loop_.RunAndWait([&] { started = agent_->Start(); });
     return started;
@@ -211,6 +213,7 @@ class RunningAgent {
   Recorder recorder_;
   std::unique_ptr<StateDirectory> state_;
   EventLoop loop_{RealClock()};
+  EventLoop blocking_{RealClock()};
   std::unique_ptr<Agent> agent_;
   absl::Status status_;
 };
