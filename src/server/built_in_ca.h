@@ -7,6 +7,7 @@
 #include "spiffe/spiffe_id.h"
 #include "trust/ca_set.h"
 #include "x509/key.h"
+#include "x509/sign.h"
 
 namespace capstan::server {
 
@@ -15,5 +16,12 @@ namespace capstan::server {
 absl::StatusOr<trust::CaSet> MakeBuiltInCa(const spiffe::TrustDomain& trust_domain,
                                            x509::KeyType key_type, absl::Duration ttl,
                                            Random& random, absl::Time now);
+
+// A new intermediate under `root`, whose signer is given, with a key of its own and no longer life.
+absl::StatusOr<trust::CaSet> MakeIntermediateCa(const x509::Certificate& root, x509::Signer& signer,
+                                                const trust::Bundle& bundle,
+                                                const std::vector<x509::Crl>& crls,
+                                                x509::KeyType key_type, Random& random,
+                                                absl::Time now);
 
 }  // namespace capstan::server

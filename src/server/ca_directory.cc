@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/ca_directory.h"
 
+#include <unistd.h>
+
+#include <cerrno>
 #include <filesystem>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/files.h"
 #include "base/status.h"
+#include "base/strings.h"
 #include "x509/seal.h"
 
 namespace capstan::server {
@@ -47,6 +52,48 @@ absl::StatusOr<trust::CaFiles> ReadCaDirectory(const std::string& path) {
     CAPSTAN_RETURN_IF_ERROR(bytes.status());
     files[name] = *std::move(bytes);
   }
+  return files;
+}
+
+absl::StatusOr<CaDirectoryWriter> CaDirectoryWriter::For(const std::string& path) {
+  std::error_code error;
+  const fs::path directory(path);
+  const bool mounted = fs::exists(fs::symlink_status(directory / "..data", error));
+  if (!mounted && access(path.c_str(), W_OK | X_OK) == 0) return CaDirectoryWriter(path);
+  return absl::FailedPreconditionError(absl::StrCat(
+      "capstand follows ", path, " and cannot write it (",
+      mounted ? "a mount that is replaced from outside" : "no write access",
+      "): put the new CA there yourself. For a folder: cp DIR/{ca-cert,ca-key,cert-chain,root-cert}"
+      ".pem ",
+      path,
+      "/ ; for a Secret: kubectl create secret generic cacerts -n istio-system --from-file=DIR "
+      "--dry-run=client -o yaml | kubectl replace -f - . The same gates hold then"));
+}
+
+absl::Status CaDirectoryWriter::Write(const trust::CaFiles& files) const {
+  for (const std::string& name : trust::CaFileNames()) {
+    const std::string path = absl::StrCat(path_, "/", name);
+    const auto file = files.find(name);
+    if (file == files.end()) {
+      if (unlink(path.c_str()) != 0 && errno != ENOENT) {
+        return ErrnoError(errno, absl::StrCat("cannot remove ", path));
+      }
+      continue;
+    }
+    const bool key = absl::EndsWith(name, "key.pem") || absl::EndsWith(name, ".key");
+    CAPSTAN_RETURN_IF_ERROR(
+        WriteFileAtomically(path, file->second, key ? 0600 : 0644, Overwrite::kReplace));
+  }
+  return absl::OkStatus();
+}
+
+trust::CaFiles FilesOfSet(const trust::CaSet& set) {
+  trust::CaFiles files{
+      {"ca-cert.pem", set.authority.certificate.ToPem()},
+      {"ca-key.pem", std::string(set.key.ToPkcs8Pem().Reveal())},
+      {"cert-chain.pem", x509::ToPem(set.authority.intermediates) + set.authority.root.ToPem()},
+      {"root-cert.pem", set.bundle.ToPem()}};
+  if (!set.crls.empty()) files["ca-crl.pem"] = x509::ToPem(set.crls);
   return files;
 }
 

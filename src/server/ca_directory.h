@@ -14,6 +14,23 @@ namespace capstan::server {
 // is there and cannot be read.
 absl::StatusOr<trust::CaFiles> ReadCaDirectory(const std::string& path);
 
+// A CA directory that may be written.
+class CaDirectoryWriter {
+ public:
+  // FailedPrecondition: somebody else's, such as a Kubernetes mount or a folder without write
+  // access; says what to do instead.
+  static absl::StatusOr<CaDirectoryWriter> For(const std::string& path);
+  // Replaces every CA file by `files`, each atomically, keys with mode 0600.
+  absl::Status Write(const trust::CaFiles& files) const;
+
+ private:
+  explicit CaDirectoryWriter(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+// A verified set in Istio's layout.
+trust::CaFiles FilesOfSet(const trust::CaSet& set);
+
 // Equal for equal names and bytes.
 std::string DigestOf(const trust::CaFiles& files);
 

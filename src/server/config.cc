@@ -3,6 +3,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "base/strings.h"
 #include "server/host.h"
 
 namespace capstan::server {
@@ -51,6 +52,11 @@ void AddCa(Settings& settings, Config& config) {
   settings.Duration("max-ttl", "longest life of a leaf", &config.max_ttl, absl::Seconds(1));
   settings.Duration("serving-ttl", "life of the control plane's own certificate",
                     &config.serving_ttl, absl::Seconds(2));
+  settings.Duration(
+      "rejoin-grace",
+      "how long after its end an agent's certificate, or one whose root has left, may "
+      "still ask for its successor; 0: not at all",
+      &config.rejoin_grace, absl::ZeroDuration());
   settings.Duration("built-in-ca-ttl", "life of the built-in CA", &config.built_in_ca_ttl,
                     absl::Minutes(1));
   settings.Custom(
@@ -77,8 +83,86 @@ void AddNetwork(Settings& settings, Config& config) {
                 &config.socket);
   settings.Integer("max-workloads", "bound on the population that is kept", &config.max_workloads,
                    1, 10'000'000);
+  settings.Custom(
+      "issue-per-second",
+      "certificates that are signed in a second at most; 0: as many as the signer stands", "NUMBER",
+      [&config](std::string_view text) -> absl::Status {
+        double rate = 0;
+        if (!absl::SimpleAtod(text, &rate) || !(rate >= 0) || rate > 1'000'000) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("\"", text, "\" is not a number from 0 to 1000000"));
+        }
+        config.issue_per_second = rate;
+        return absl::OkStatus();
+      },
+      [&config] { return absl::StrCat(config.issue_per_second); });
   settings.Integer("max-agents", "bound on trust streams at once", &config.max_agents, 1,
                    1'000'000);
+}
+
+const absl::Duration* Value(const absl::Duration* duration) {
+  return duration;
+}
+const absl::Duration* Value(const std::optional<absl::Duration>* duration) {
+  return &**duration;
+}
+
+// A duration, or `word` for `absent`.
+template <typename Target>
+void AddDurationOr(Settings& settings, std::string name, std::string help, std::string word,
+                   Target absent, Target* target) {
+  settings.Custom(
+      std::move(name), std::move(help), absl::StrCat("DURATION|", word),
+      [word, absent, target](std::string_view text) -> absl::Status {
+        if (text == word) {
+          *target = absent;
+          return absl::OkStatus();
+        }
+        absl::Duration duration;
+        if (!absl::ParseDuration(text, &duration) || duration < absl::ZeroDuration()) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("\"", text, "\" is neither a duration such as 24h nor ", word));
+        }
+        *target = duration;
+        return absl::OkStatus();
+      },
+      [word, absent, target] {
+        return *target == absent ? word : absl::FormatDuration(*Value(target));
+      });
+}
+
+void AddRotation(Settings& settings, Config& config) {
+  settings.Custom(
+      "reload",
+      "how a change of the CA is applied: gated, each step when everybody is ready for it; or "
+      "immediate, as istiod does",
+      "gated|immediate",
+      [&config](std::string_view text) -> absl::Status {
+        if (text != "gated" && text != "immediate") {
+          return absl::InvalidArgumentError(
+              absl::StrCat("\"", text, "\" is neither gated nor immediate"));
+        }
+        config.rotation.immediate = text == "immediate";
+        return absl::OkStatus();
+      },
+      [&config] { return config.rotation.immediate ? "immediate" : "gated"; });
+  settings.Duration("rotation-soak", "how long a gate's conditions must have held before it opens",
+                    &config.rotation.soak, absl::ZeroDuration());
+  AddDurationOr(
+      settings, "rotation-absent",
+      "how long a rotation waits for workloads that are not connected, from the beginning "
+      "of a phase; wait: until their last leaf expires",
+      "wait", absl::InfiniteDuration(), &config.rotation.absent_deadline);
+  settings.Bool("rotation-require-proven",
+                "a rotation also waits for consumers that no handshake can reach",
+                &config.rotation.require_proven);
+  AddDurationOr(settings, "foreign-leaf-ttl",
+                "for how long others' leaves are assumed to be out there when an existing CA is "
+                "adopted; 0s: it never signed elsewhere",
+                "max-ttl", std::optional<absl::Duration>(), &config.foreign_leaf_ttl);
+  AddDurationOr(settings, "retired-key-retention",
+                "how long the key of a retired authority is kept, sealed; keep: for ever", "keep",
+                absl::InfiniteDuration(), &config.retired_key_retention);
 }
 
 void AddLog(Settings& settings, Config& config) {
@@ -136,6 +220,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
                     "replaces its CA without anybody noticing.");
   AddState(settings, loaded.config);
   AddCa(settings, loaded.config);
+  AddRotation(settings, loaded.config);
   AddNetwork(settings, loaded.config);
   AddLog(settings, loaded.config);
   CAPSTAN_ASSIGN_OR_RETURN(loaded.todo, settings.Load(argc, argv, environment));

@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "rotation/machine.h"
 #include "spiffe/spiffe_id.h"
 #include "x509/key.h"
 
@@ -30,10 +31,17 @@ struct Config {
   absl::Duration default_ttl = absl::Hours(24);
   absl::Duration max_ttl = absl::Hours(2160);
   absl::Duration serving_ttl = absl::Hours(24);
+  absl::Duration rejoin_grace = absl::ZeroDuration();  // zero: off
   absl::Duration built_in_ca_ttl = absl::Hours(87600);
   x509::KeyType built_in_ca_key_type = x509::KeyType::kEcdsaP256;
   int64_t max_workloads = 200'000;
   int64_t max_agents = 20'000;
+  // How a change of the CA is walked.
+  rotation::Policy rotation;
+  // For how long leaves of others are assumed under a root that is adopted; nullopt: max_ttl.
+  std::optional<absl::Duration> foreign_leaf_ttl;
+  absl::Duration retired_key_retention = absl::Hours(168);  // InfiniteDuration(): for ever
+  double issue_per_second = 0;                              // 0: as many as the signer stands
   log::Format log_format = log::Format::kText;
   log::Level log_level = log::Level::kInfo;
 };

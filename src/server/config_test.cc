@@ -33,6 +33,8 @@ TEST(ConfigTest, DefaultsAndWhatFollowsFromThem) {
   EXPECT_EQ(config.listen, "0.0.0.0:15012");
   EXPECT_EQ(config.trust_domain, "cluster.local");
   EXPECT_EQ(config.max_ttl, absl::Hours(2160));
+  EXPECT_EQ(config.issue_per_second, 0);
+  EXPECT_EQ(Load({"--issue-per-second", "0.5"})->config.issue_per_second, 0.5);
 }
 
 TEST(ConfigTest, ValuesAreChecked) {
@@ -46,6 +48,27 @@ TEST(ConfigTest, ValuesAreChecked) {
   EXPECT_THAT(Refusal({"--wait-for-cacerts"}), HasSubstr("without cacerts"));
   EXPECT_THAT(Refusal({"--cacert", "/x"}), HasSubstr("did you mean --cacerts?"));
   EXPECT_THAT(Refusal({"--log-level", "loud"}), HasSubstr("--log-level"));
+  for (const char* bad : {"-1", "many", "inf", "nan", "2e6", ""}) {
+    EXPECT_THAT(Refusal({"--issue-per-second", bad}), HasSubstr("--issue-per-second")) << bad;
+  }
+}
+
+TEST(ConfigTest, HowARotationIsWalked) {
+  Config config = Load({"--state-dir", "/x"})->config;
+  EXPECT_FALSE(config.rotation.immediate);
+  EXPECT_EQ(config.rotation.absent_deadline, absl::InfiniteDuration());
+  EXPECT_EQ(config.foreign_leaf_ttl, std::nullopt);
+  config = Load({"--reload", "immediate", "--rotation-absent", "36h", "--foreign-leaf-ttl", "0s",
+                 "--retired-key-retention", "keep", "--rotation-soak", "1m"})
+               ->config;
+  EXPECT_TRUE(config.rotation.immediate);
+  EXPECT_EQ(config.rotation.absent_deadline, absl::Hours(36));
+  EXPECT_EQ(config.rotation.soak, absl::Minutes(1));
+  EXPECT_EQ(config.foreign_leaf_ttl, absl::ZeroDuration());
+  EXPECT_EQ(config.retired_key_retention, absl::InfiniteDuration());
+  EXPECT_THAT(Refusal({"--reload", "now"}), HasSubstr("neither gated nor immediate"));
+  EXPECT_THAT(Refusal({"--rotation-absent", "later"}), HasSubstr("nor wait"));
+  EXPECT_THAT(Load({"--print-config"})->output, HasSubstr("rotation-absent: wait"));
 }
 
 TEST(ConfigTest, PrintsWhatIsInForce) {

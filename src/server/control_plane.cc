@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/control_plane.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "authn/certificate.h"
 #include "base/log.h"
+#include "base/retry_after.h"
 #include "base/status.h"
 #include "base/version.h"
 #include "server/join_tokens.h"
 #include "server/messages.h"
-#include "x509/seal.h"
+#include "server/observe.h"
+#include "server/population.h"
 
 namespace capstan::server {
 namespace {
@@ -19,36 +21,7 @@ constexpr absl::Duration kHousekeepEvery = absl::Seconds(1);
 constexpr absl::Duration kForgetEvery = absl::Minutes(1);
 // Tokens and leaves that expired are kept a little, for clocks that are behind and for questions.
 constexpr absl::Duration kKeepExpired = absl::Hours(1);
-
-constexpr char kWorkload[] = "workload";
-constexpr char kAgent[] = "agent";
-
-fleet::Key KeyOf(const std::string& spiffe_id, const std::string& instance,
-                 const std::string& serial) {
-  return {spiffe_id, instance, instance.empty() ? serial : ""};
-}
-
-fleet::Key KeyOf(const authn::Caller& caller, const std::string& instance) {
-  return KeyOf(caller.id.ToString(), instance, "");
-}
-
-fleet::Leaf LeafOf(const store::PopulationRecord& record) {
-  return {record.serial, record.authority, record.not_before, record.not_after};
-}
-
-fleet::Fleet::Purpose PurposeOf(const store::PopulationRecord& record) {
-  return record.purpose == kAgent ? fleet::Fleet::Purpose::kAgent
-                                  : fleet::Fleet::Purpose::kWorkload;
-}
-
-std::string KeyHash(const x509::Csr& csr) {
-  return x509::Sha256(csr.public_key().spki_der());
-}
-
-absl::Status NoCa() {
-  return absl::FailedPreconditionError(
-      "there is no CA yet: the control plane waits for its CA directory");
-}
+constexpr absl::Duration kKeepUnconfirmed = absl::Hours(24 * 30);
 
 }  // namespace
 
@@ -61,19 +34,25 @@ ControlPlane::ControlPlane(ControlPlaneOptions options, store::Store& store,
       random_(random),
       background_(background),
       metrics_(metrics),
+      pacing_(options_.issue_per_second, clock, metrics),
       population_(store, background),
+      history_(store),
       fleet_(options_.fleet_limits),
       listen_address_(options_.listen_address),
       advertise_address_(options_.advertise_address),
       housekeeping_(background),
-      keeper_(options_.keeper, store, std::move(keys), clock, random, [this] { Changed(); }) {}
+      keeper_(options_.keeper, store, std::move(keys), *this, clock, random,
+              [this] { Changed(); }) {}
 
 ControlPlane::~ControlPlane() = default;
 
 absl::Status ControlPlane::Start() {
-  CAPSTAN_RETURN_IF_ERROR(keeper_.Start());
+  // First: what the keeper publishes plans the re-issue of those who are known.
   CAPSTAN_ASSIGN_OR_RETURN(std::vector<store::PopulationRecord> records, store_.LoadPopulation());
   RestorePopulation(records);
+  CAPSTAN_RETURN_IF_ERROR(keeper_.Start());
+  // Not before: a gate that sees nobody is open.
+  CAPSTAN_RETURN_IF_ERROR(keeper_.Advance());
   background_.Post([this] { Housekeep(); });
   return absl::OkStatus();
 }
@@ -84,14 +63,16 @@ void ControlPlane::RestorePopulation(const std::vector<store::PopulationRecord>&
     fleet_.Restore(KeyOf(record.spiffe_id, record.instance, record.serial), PurposeOf(record),
                    LeafOf(record), record.consumers, record.last_seen);
   }
-  fleet_.Forget(clock_.Now());
 }
 
 // Runs on the thread that changed something, after every publication of the keeper.
 void ControlPlane::Changed() {
-  if (auto trust = keeper_.trust()) {
-    update_.Set(std::make_shared<const fleet::v1::TrustUpdate>(UpdateOf(*trust)));
+  {
+    absl::MutexLock lock(&publishing_);
+    PublishUpdate();
   }
+  // Not from here: the keeper is in the middle of its step.
+  background_.Post([this] { RefreshProbing(); });
   if (auto serving = keeper_.serving()) {
     auto present = serving_.Get();
     std::string chain = serving->leaf.ToPem() + x509::ToPem(serving->authority.intermediates);
@@ -106,8 +87,74 @@ void ControlPlane::Changed() {
   subscribers_.Notify();
 }
 
-absl::StatusOr<Outcome> ControlPlane::Offer(const trust::CaSet& set, const std::string& source) {
-  absl::StatusOr<Outcome> outcome = keeper_.Offer(set, source);
+void ControlPlane::PublishUpdate() {
+  auto trust = keeper_.trust();
+  if (trust == nullptr) return;
+  std::optional<rotation::ReissuePlan> plan;
+  {
+    absl::MutexLock lock(&mutex_);
+    plan = pacing_.PlanFor(*trust, fleet_.workloads());
+  }
+  update_.Set(std::make_shared<const fleet::v1::TrustUpdate>(UpdateOf(*trust, plan, probing_)));
+}
+
+// What is tried follows from what is and what is wanted; time alone can end it, too.
+void ControlPlane::RefreshProbing() {
+  rotation::Probing next;
+  auto situation = keeper_.situation();
+  auto wish = keeper_.wish();
+  const auto desired = keeper_.desired();
+  if (situation.has_value() && wish.has_value() && !desired->applied()) {
+    next = rotation::ProbingOf(*situation, *wish, clock_.Now());
+  }
+  {
+    absl::MutexLock lock(&publishing_);
+    if (probing_ == next) return;
+    probing_ = next;
+    PublishUpdate();
+  }
+  log::Info(next.empty() ? "agents stop probing" : "agents probe their consumers",
+            {{"accepted", Names(next.accepted)}, {"refused", Names(next.refused)}});
+  subscribers_.Notify();
+}
+
+rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Time now) {
+  rotation::Observation seen;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (gate.kind != rotation::GateKind::kNone) {
+      fleet_.Measure(TargetOf(gate), now);
+      seen = ObservationOf(fleet_.TallyAt(now), gate);
+    }
+    seen.anybody = !fleet_.workloads().empty();
+    seen.clock_offset = fleet_.ClockOffset(now);
+  }
+  absl::StatusOr<std::vector<store::TokenRecord>> open = store_.OpenTokens(now);
+  if (!open.ok()) {
+    // Nobody knows how many there are: that is no open gate.
+    seen.holders.push_back(
+        {rotation::Holder::Kind::kUnrecorded, "state", open.status().ToString()});
+    return seen;
+  }
+  for (rotation::Holder& holder : JoinFileHolders(*open, gate)) {
+    seen.holders.push_back(std::move(holder));
+  }
+  return seen;
+}
+
+void ControlPlane::AdvanceSoon() {
+  constexpr absl::Duration kGather = absl::Milliseconds(50);
+  if (advancing_.exchange(true)) return;
+  background_.After(kGather, [this] {
+    advancing_ = false;
+    if (absl::Status advanced = keeper_.Advance(); !advanced.ok()) {
+      log::Warn("the rotation does not go on", {{"why", advanced.message()}});
+    }
+  });
+}
+
+absl::StatusOr<Outcome> ControlPlane::Offer(const trust::CaSet& set, const Offered& offered) {
+  absl::StatusOr<Outcome> outcome = keeper_.Offer(set, offered);
   if (!outcome.ok()) {
     SourceFailed(outcome.status());
     return outcome;
@@ -164,21 +211,24 @@ void ControlPlane::set_addresses(std::string listen, std::string advertise) {
   advertise_address_ = std::move(advertise);
 }
 
-absl::StatusOr<authn::Caller> ControlPlane::Authenticate(const authn::Credentials& shown) {
-  absl::StatusOr<authn::Caller> caller = [&]() -> absl::StatusOr<authn::Caller> {
-    const absl::Time now = clock_.Now();
-    auto trust = keeper_.trust();
-    if (trust == nullptr) return NoCa();
-    if (shown.peer_chain_malformed) {
-      return absl::UnauthenticatedError("the client certificate that was shown does not parse");
-    }
-    if (!shown.peer_chain.empty()) {
-      return authn::AuthenticateCertificate(shown.peer_chain, trust->bundle, options_.trust_domain,
-                                            now, trust->crls);
-    }
-    if (shown.bearer.has_value()) return AuthenticateToken(store_, *shown.bearer, now);
-    return absl::UnauthenticatedError("neither a client certificate nor a join token was shown");
-  }();
+absl::StatusOr<authn::Caller> ControlPlane::Judge(const authn::Credentials& shown) {
+  const absl::Time now = clock_.Now();
+  auto trust = keeper_.trust();
+  if (trust == nullptr) return NoCa();
+  if (shown.peer_chain_malformed) {
+    return absl::UnauthenticatedError("the client certificate that was shown does not parse");
+  }
+  if (!shown.peer_chain.empty()) {
+    return authn::AuthenticateCertificate(shown.peer_chain, trust->bundle, options_.trust_domain,
+                                          now, trust->crls);
+  }
+  if (shown.bearer.has_value()) return AuthenticateToken(store_, *shown.bearer, now);
+  return absl::UnauthenticatedError("neither a client certificate nor a join token was shown");
+}
+
+// Counts and tells of who was not.
+absl::StatusOr<authn::Caller> ControlPlane::Believed(absl::StatusOr<authn::Caller> caller,
+                                                     const authn::Credentials& shown) {
   if (!caller.ok()) {
     metrics_.AuthenticationFailed();
     log::Warn("a caller was not believed",
@@ -187,111 +237,69 @@ absl::StatusOr<authn::Caller> ControlPlane::Authenticate(const authn::Credential
   return caller;
 }
 
-absl::StatusOr<rpc::IssueResponse> ControlPlane::Issue(const authn::Caller& caller,
-                                                       const rpc::IssueRequest& request) {
-  metrics_.Requested();
-  absl::StatusOr<rpc::IssueResponse> response = [&]() -> absl::StatusOr<rpc::IssueResponse> {
-    const absl::Time now = clock_.Now();
-    CAPSTAN_RETURN_IF_ERROR(CheckWorkloadId(caller.id, options_.trust_domain));
-    CAPSTAN_ASSIGN_OR_RETURN(x509::Csr csr, x509::Csr::Parse(request.csr));
-    if (caller.proof == authn::Caller::Proof::kJoinToken)
-      return IssueForToken(caller, request, csr, now);
-    CAPSTAN_ASSIGN_OR_RETURN(Signed made, SignFor(caller, request, csr, now));
-    store::PopulationRecord record = RecordFor(caller, request, made.issued, now);
-    CAPSTAN_RETURN_IF_ERROR(RememberIssued(record));
-    population_.Put(std::move(record));
-    return rpc::IssueResponse{std::move(made.chain)};
-  }();
-  if (response.ok()) {
-    metrics_.Issued();
-  } else {
-    metrics_.Refused(response.status());
-    log::Warn("a certificate was refused", {{"spiffe_id", caller.id.ToString()},
-                                            {"instance", request.instance},
-                                            {"why", response.status().message()}});
-  }
-  return response;
+absl::StatusOr<authn::Caller> ControlPlane::Authenticate(const authn::Credentials& shown) {
+  return Believed(Judge(shown), shown);
 }
 
-absl::StatusOr<ControlPlane::Signed> ControlPlane::SignFor(const authn::Caller& caller,
-                                                           const rpc::IssueRequest& request,
-                                                           const x509::Csr& csr, absl::Time now) {
-  auto signing = keeper_.signing();
-  if (signing == nullptr) return NoCa();
-  {
-    absl::MutexLock lock(&mutex_);
-    CAPSTAN_RETURN_IF_ERROR(fleet_.CheckRoom(KeyOf(caller.id.ToString(), request.instance, "new")));
+absl::StatusOr<authn::Caller> ControlPlane::AuthenticateForCredential(
+    const authn::Credentials& shown) {
+  absl::StatusOr<authn::Caller> caller = Judge(shown);
+  if (absl::IsUnauthenticated(caller.status()) && !shown.peer_chain.empty() &&
+      options_.rejoin_grace > absl::ZeroDuration()) {
+    auto trust = keeper_.trust();
+    absl::StatusOr<authn::Caller> lapsed = authn::AuthenticateLapsedCertificate(
+        shown.peer_chain, trust->bundle, Terms(), options_.trust_domain, clock_.Now(), trust->crls);
+    if (!lapsed.ok()) {
+      lapsed = absl::UnauthenticatedError(absl::StrCat(
+          caller.status().message(), "; nor may it rejoin: ", lapsed.status().message()));
+    }
+    caller = std::move(lapsed);
   }
-  CAPSTAN_ASSIGN_OR_RETURN(issuance::Plan plan,
-                           issuance::PlanLeaf(caller.id, request.ttl, options_.keeper.policy,
-                                              signing->issuer->authority(), now));
-  CAPSTAN_RETURN_IF_ERROR(signing->reservation->Cover(plan.not_after, now));
-  CAPSTAN_ASSIGN_OR_RETURN(issuance::Issued issued, signing->issuer->Sign(plan, csr, random_));
-  std::vector<std::string> chain = {issued.leaf.ToPem()};
-  chain.insert(chain.end(), signing->chain_pem.begin(), signing->chain_pem.end());
-  log::Debug("issued", {{"spiffe_id", caller.id.ToString()},
-                        {"instance", request.instance},
-                        {"purpose", request.for_agent ? kAgent : kWorkload},
-                        {"serial", issued.leaf.serial().ToHex()},
-                        {"authority", issued.authority.hex()},
-                        {"not_after", absl::FormatTime(plan.not_after, absl::UTCTimeZone())}});
-  return Signed{std::move(issued), std::move(chain)};
+  return Believed(std::move(caller), shown);
 }
 
-absl::StatusOr<rpc::IssueResponse> ControlPlane::IssueForToken(const authn::Caller& caller,
-                                                               const rpc::IssueRequest& request,
-                                                               const x509::Csr& csr,
-                                                               absl::Time now) {
-  const std::string key_hash = KeyHash(csr);
-  absl::StatusOr<std::vector<std::string>> repeated =
-      RepeatedAnswer(store_, caller.token_hash, key_hash, now);
-  if (repeated.ok()) return rpc::IssueResponse{*std::move(repeated)};
-  if (!absl::IsNotFound(repeated.status())) return repeated.status();
-
-  CAPSTAN_ASSIGN_OR_RETURN(Signed made, SignFor(caller, request, csr, now));
-  store::PopulationRecord record = RecordFor(caller, request, made.issued, now);
-  absl::Status consumed =
-      store_.ConsumeToken({caller.token_hash, key_hash, now, made.chain, record});
-  if (absl::IsFailedPrecondition(consumed)) {
-    // Somebody used it between the look and here; ours was not given out and is forgotten.
-    CAPSTAN_ASSIGN_OR_RETURN(std::vector<std::string> answer,
-                             RepeatedAnswer(store_, caller.token_hash, key_hash, now));
-    return rpc::IssueResponse{std::move(answer)};
+authn::RejoinTerms ControlPlane::Terms() const {
+  authn::RejoinTerms terms{options_.rejoin_grace, {}, {}};
+  const std::optional<rotation::Situation> situation = keeper_.situation();
+  if (!situation.has_value()) return terms;
+  for (const auto& [id, standing] : situation->authorities) {
+    if (standing.state == trust::AuthorityState::kRevoked) {
+      terms.revoked.push_back(id);
+    } else {
+      terms.known.push_back(standing.authority);
+    }
   }
-  CAPSTAN_RETURN_IF_ERROR(Annotate(consumed, "the use of the join token cannot be written down"));
-  CAPSTAN_RETURN_IF_ERROR(RememberIssued(record));
-  log::Info(
-      "a workload joined",
-      {{"spiffe_id", record.spiffe_id}, {"instance", record.instance}, {"serial", record.serial}});
-  return rpc::IssueResponse{std::move(made.chain)};
+  return terms;
 }
 
-store::PopulationRecord ControlPlane::RecordFor(const authn::Caller& caller,
-                                                const rpc::IssueRequest& request,
-                                                const issuance::Issued& issued,
-                                                absl::Time now) const {
-  store::PopulationRecord record;
-  record.spiffe_id = caller.id.ToString();
-  record.instance = request.instance;
-  record.purpose = request.for_agent ? kAgent : kWorkload;
-  record.serial = issued.leaf.serial().ToHex();
-  record.authority = issued.authority.hex();
-  record.not_before = issued.leaf.not_before();
-  record.not_after = issued.leaf.not_after();
-  record.last_seen = now;
+// A lapsed certificate gets its own successor: the agent's credential of an instance that is on
+// record, and that nobody speaks for.
+absl::Status ControlPlane::CheckRejoin(const authn::Caller& caller,
+                                       const rpc::IssueRequest& request) const {
   if (!request.for_agent) {
-    absl::MutexLock lock(&mutex_);
-    const fleet::Workload* known =
-        fleet_.Find(KeyOf(record.spiffe_id, record.instance, record.serial));
-    if (known != nullptr) record.consumers = known->known_consumers;
+    return absl::PermissionDeniedError(
+        "a lapsed certificate is good for renewing the agent's own credential only");
   }
-  return record;
+  absl::MutexLock lock(&mutex_);
+  const fleet::Workload* known = fleet_.Find(KeyOf(caller, request.instance));
+  if (request.instance.empty() || known == nullptr || known->credential.empty()) {
+    return absl::PermissionDeniedError(
+        absl::StrCat("no instance \"", request.instance, "\" of ", caller.id.ToString(),
+                     " is on record: a lapsed certificate is renewed for its own instance only"));
+  }
+  if (known->generation != 0) {
+    return absl::PermissionDeniedError(absl::StrCat("instance \"", request.instance, "\" of ",
+                                                    caller.id.ToString(),
+                                                    " is connected with a newer certificate"));
+  }
+  return absl::OkStatus();
 }
 
-absl::Status ControlPlane::RememberIssued(const store::PopulationRecord& record) {
-  absl::MutexLock lock(&mutex_);
-  return fleet_.Issued(KeyOf(record.spiffe_id, record.instance, record.serial), PurposeOf(record),
-                       LeafOf(record), record.last_seen);
+absl::StatusOr<std::vector<std::string>> ControlPlane::TrustHistory(
+    const trust::BundleVersion& held) {
+  auto trust = keeper_.trust();
+  if (trust == nullptr) return NoCa();
+  return history_.After(held, trust->version);
 }
 
 absl::StatusOr<int64_t> ControlPlane::Connected(const authn::Caller& caller,
@@ -321,6 +329,7 @@ absl::Status ControlPlane::Reported(const authn::Caller& caller, const std::stri
     const std::vector<std::string> consumers =
         before == nullptr ? std::vector<std::string>() : before->known_consumers;
     CAPSTAN_RETURN_IF_ERROR(fleet_.Fold(key, generation, ReportOf(report), clock_.Now()));
+    AdvanceSoon();
     const fleet::Workload& workload = *fleet_.Find(key);
     // The record follows who its consumers are; what each one acknowledged is asked again after a
     // restart.
@@ -368,7 +377,7 @@ absl::StatusOr<control::v1::CreateTokenResponse> ControlPlane::CreateToken(
       absl::Seconds(request.ttl().seconds()) + absl::Nanoseconds(request.ttl().nanos());
   CAPSTAN_ASSIGN_OR_RETURN(NewJoinToken made,
                            MakeJoinToken(store_, options_.trust_domain, request.spiffe_id(), ttl,
-                                         random_, clock_.Now()));
+                                         trust->version.sequence, random_, clock_.Now()));
   control::v1::CreateTokenResponse response;
   response.set_token(std::string(made.token.Reveal()));
   SetTime(made.expires, response.mutable_expires());
@@ -460,6 +469,7 @@ void ControlPlane::Housekeep() {
     }
   }
   metrics_.StoreState(trouble.ok());
+  RefreshProbing();
   UpdateMetrics();
   housekeeping_.Set(kHousekeepEvery, [this] { Housekeep(); });
 }
@@ -468,12 +478,17 @@ void ControlPlane::Housekeep() {
 absl::Status ControlPlane::ForgetTheExpired() {
   if (clock_.Monotonic() < forget_at_) return absl::OkStatus();
   forget_at_ = clock_.Monotonic() + kForgetEvery;
-  const absl::Time before = clock_.Now() - kKeepExpired;
+  // By a clock that nobody confirms, whoever is forgotten may still be out there.
+  const absl::Time now = clock_.Now();
+  const bool sure = rotation::ClockDoubt(Observe({}, now), options_.keeper.rotation).empty();
+  CAPSTAN_RETURN_IF_ERROR(store_.ForgetTokens(now - kKeepExpired).status());
+  // Who may still rejoin is remembered until then.
+  const absl::Time before =
+      now - std::max(sure ? kKeepExpired : kKeepUnconfirmed, options_.rejoin_grace);
   {
     absl::MutexLock lock(&mutex_);
     fleet_.Forget(before);
   }
-  CAPSTAN_RETURN_IF_ERROR(store_.ForgetTokens(before).status());
   return store_.ForgetPopulation(before).status();
 }
 

@@ -1,19 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "authn/certificate.h"
 #include "base/clock.h"
 #include "base/executor.h"
 #include "base/random.h"
 #include "fleet/fleet.h"
 #include "keystore/sealed_keys.h"
+#include "rotation/observer.h"
+#include "rotation/preflight.h"
+#include "rotation/probing.h"
 #include "rpc/control_plane.h"
+#include "server/history_reader.h"
+#include "server/pacing.h"
 #include "server/population_writer.h"
 #include "server/server_metrics.h"
 #include "server/subscribers.h"
@@ -29,11 +37,17 @@ struct ControlPlaneOptions {
   std::string advertise_address;  // what agents are told: "HOST:PORT"
   std::string cacerts;            // the followed directory; "": built-in
   fleet::Limits fleet_limits;
+  // Of CAs that are generated for a rotation.
+  x509::KeyType generated_key_type = x509::KeyType::kEcdsaP256;
+  absl::Duration generated_ttl = absl::Hours(87600);
+  double issue_per_second = 0;  // certificates; 0: as many as the signer stands
+  // How long after its end a certificate may still ask for its successor; zero: not at all.
+  absl::Duration rejoin_grace = absl::ZeroDuration();
 };
 
 // What the gRPC services need (rpc/control_plane.h), on top of the trust keeper, the fleet and the
 // store.
-class ControlPlane final : public rpc::ControlPlane {
+class ControlPlane final : public rpc::ControlPlane, public rotation::Observer {
  public:
   // All that is passed by reference outlives it. `background` runs its timers and has stopped
   // before it is destroyed. `reload` is what the operator's Reload does.
@@ -47,7 +61,7 @@ class ControlPlane final : public rpc::ControlPlane {
   bool has_ca() const { return keeper_.signing() != nullptr; }
 
   // A CA from a source, verified or not: remembered for the status either way.
-  absl::StatusOr<Outcome> Offer(const trust::CaSet& set, const std::string& source);
+  absl::StatusOr<Outcome> Offer(const trust::CaSet& set, const Offered& offered);
   void SourceFailed(const absl::Status& why);
   // A source that is halfway through being replaced: said once, and not as an error of the program.
   void SourceIncomplete(const absl::Status& why);
@@ -58,14 +72,21 @@ class ControlPlane final : public rpc::ControlPlane {
   // What agents are told, once the port is known.
   void set_addresses(std::string listen, std::string advertise);
 
+  TrustKeeper& keeper() { return keeper_; }
+
   // Writes down what is still in memory.
   absl::Status Flush() { return population_.Flush(); }
 
   std::shared_ptr<const trust::TrustState> trust() const override { return keeper_.trust(); }
   std::shared_ptr<const rpc::ServingCertificate> serving() const override { return serving_.Get(); }
   absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& shown) override;
+  absl::StatusOr<authn::Caller> AuthenticateForCredential(const authn::Credentials& shown) override;
+  absl::StatusOr<std::vector<std::string>> TrustHistory(const trust::BundleVersion& held) override;
   absl::StatusOr<rpc::IssueResponse> Issue(const authn::Caller& caller,
                                            const rpc::IssueRequest& request) override;
+  absl::StatusOr<std::vector<std::string>> IssueProbe(const authn::Caller& caller,
+                                                      const std::string& csr_pem,
+                                                      const std::string& authority_id) override;
   absl::StatusOr<int64_t> Connected(const authn::Caller& caller,
                                     const fleet::v1::Hello& hello) override;
   absl::Status Reported(const authn::Caller& caller, const std::string& instance,
@@ -74,17 +95,32 @@ class ControlPlane final : public rpc::ControlPlane {
                     int64_t generation) override;
   std::shared_ptr<const fleet::v1::TrustUpdate> update() const override { return update_.Get(); }
   std::shared_ptr<void> Subscribe(std::function<void()> changed) override;
+  rotation::Observation Observe(const rotation::Gate& gate, absl::Time now) override;
   control::v1::Status GetStatus() override;
   control::v1::ListFleetResponse ListFleet() override;
   absl::StatusOr<control::v1::ReloadResponse> Reload() override;
   absl::StatusOr<control::v1::CreateTokenResponse> CreateToken(
       const control::v1::CreateTokenRequest& request) override;
+  absl::StatusOr<control::v1::Rotation> GetRotation() override;
+  absl::StatusOr<control::v1::RotationPlan> PlanRotation(
+      const control::v1::StartRotationRequest& request) override;
+  absl::StatusOr<control::v1::Rotation> StartRotation(
+      const control::v1::StartRotationRequest& request) override;
+  absl::StatusOr<control::v1::Rotation> SteerRotation(
+      const control::v1::SteerRotationRequest& request) override;
+  absl::StatusOr<control::v1::ListRotationsResponse> ListRotations() override;
 
  private:
   struct Signed {
     issuance::Issued issued;
     std::vector<std::string> chain;
   };
+  absl::Status Admit(const authn::Caller& caller, const rpc::IssueRequest& request, absl::Time now);
+  absl::StatusOr<authn::Caller> Judge(const authn::Credentials& shown);
+  absl::StatusOr<authn::Caller> Believed(absl::StatusOr<authn::Caller> caller,
+                                         const authn::Credentials& shown);
+  authn::RejoinTerms Terms() const;
+  absl::Status CheckRejoin(const authn::Caller& caller, const rpc::IssueRequest& request) const;
   absl::StatusOr<Signed> SignFor(const authn::Caller& caller, const rpc::IssueRequest& request,
                                  const x509::Csr& csr, absl::Time now);
   absl::StatusOr<rpc::IssueResponse> IssueForToken(const authn::Caller& caller,
@@ -93,9 +129,18 @@ class ControlPlane final : public rpc::ControlPlane {
   store::PopulationRecord RecordFor(const authn::Caller& caller, const rpc::IssueRequest& request,
                                     const issuance::Issued& issued, absl::Time now) const;
   absl::Status RememberIssued(const store::PopulationRecord& record);
+  absl::StatusOr<rotation::PreflightInput> PreflightOf(const trust::CaSet& set);
+  absl::StatusOr<trust::CaSet> Wanted(const control::v1::StartRotationRequest& request);
   void RestorePopulation(const std::vector<store::PopulationRecord>& records);
   bool NoteSource(const absl::Status& why);
   void Changed();
+  // Something was seen that may open a gate: soon, and for many at once.
+  void AdvanceSoon();
+  void PublishUpdate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(publishing_);
+  void RefreshProbing();
+  absl::StatusOr<std::vector<std::string>> SignProbe(const authn::Caller& caller,
+                                                     const std::string& csr_pem,
+                                                     const std::string& authority_id);
   void Housekeep();
   absl::Status ForgetTheExpired();
   void UpdateMetrics();
@@ -106,12 +151,17 @@ class ControlPlane final : public rpc::ControlPlane {
   Random& random_;
   Executor& background_;
   ServerMetrics metrics_;
+  Pacing pacing_;
   Subscribers subscribers_;
   PopulationWriter population_;
   std::function<absl::StatusOr<Outcome>()> reload_;
 
+  HistoryReader history_;
   Published<rpc::ServingCertificate> serving_;
   Published<fleet::v1::TrustUpdate> update_;
+  // Taken where update_ is made, so that the latest trust and the latest probing meet in it.
+  mutable absl::Mutex publishing_;
+  rotation::Probing probing_ ABSL_GUARDED_BY(publishing_);
 
   mutable absl::Mutex mutex_;
   fleet::Fleet fleet_ ABSL_GUARDED_BY(mutex_);
@@ -121,6 +171,7 @@ class ControlPlane final : public rpc::ControlPlane {
   absl::Time source_error_since_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   std::string maintenance_error_ ABSL_GUARDED_BY(mutex_);
 
+  std::atomic<bool> advancing_ = false;
   Timer housekeeping_;  // background_ only, as is the next
   absl::Duration forget_at_ = absl::ZeroDuration();
   TrustKeeper keeper_;  // last: it calls Changed()

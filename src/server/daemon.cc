@@ -54,13 +54,18 @@ ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& t
   limits.workloads = static_cast<size_t>(config.max_workloads);
   return ControlPlaneOptions{
       trust_domain,
-      TrustKeeperOptions{policy,
-                         NamesFor(trust_domain, config.listen, advertise, config.serving_names),
-                         config.serving_ttl},
+      TrustKeeperOptions{
+          policy, NamesFor(trust_domain, config.listen, advertise, config.serving_names),
+          config.serving_ttl, config.rotation, config.foreign_leaf_ttl.value_or(config.max_ttl),
+          config.retired_key_retention},
       config.listen,
       advertise,
       config.cacerts,
-      limits};
+      limits,
+      config.built_in_ca_key_type,
+      config.built_in_ca_ttl,
+      config.issue_per_second,
+      config.rejoin_grace};
 }
 
 // One look at the CA directory, from reading to the keeper; the source's state is remembered on the
@@ -80,7 +85,7 @@ absl::StatusOr<Outcome> OfferFiles(ControlPlane& plane, const absl::StatusOr<tru
     plane.SourceFailed(set.status());
     return set.status();
   }
-  return plane.Offer(*set, "directory");
+  return plane.Offer(*set, {.source = "directory"});
 }
 
 // The signals that stop the program or make it reload, as a file to wait on.
@@ -170,7 +175,7 @@ absl::Status Daemon::FirstCa() {
                              MakeBuiltInCa(trust_domain, config_.built_in_ca_key_type,
                                            config_.built_in_ca_ttl, random_, clock_.Now()));
     story::BuiltInCa(set.authority);
-    return plane_->Offer(set, "built-in").status();
+    return plane_->Offer(set, {.source = "built-in"}).status();
   }
   log::Info("Use local CA certificate", {{"cacerts", config_.cacerts}});
   absl::StatusOr<Outcome> outcome =

@@ -113,9 +113,9 @@ bool DirectoryWatcher::ReadEvents() {
       const auto* event = reinterpret_cast<const inotify_event*>(buffer + at);
       at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
       const auto watch = watches_.find(event->wd);
-      concerned |= (event->mask & IN_Q_OVERFLOW) != 0 ||
-                   (watch != watches_.end() &&
-                    (event->len == 0 || watch->second.contains(event->name)));
+      concerned |=
+          (event->mask & IN_Q_OVERFLOW) != 0 ||
+          (watch != watches_.end() && (event->len == 0 || watch->second.contains(event->name)));
     }
   }
 }

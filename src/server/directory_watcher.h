@@ -53,7 +53,7 @@ class DirectoryWatcher {
   int inotify_ = -1;
   int wake_ = -1;
   std::map<int, std::set<std::string>> watches_;  // inotify's number → the names that matter
-  Settler settler_;  // the thread's
+  Settler settler_;                               // the thread's
 
   absl::Mutex mutex_;
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -42,7 +42,7 @@ absl::Status CheckWorkloadId(const spiffe::SpiffeId& id, const spiffe::TrustDoma
 absl::StatusOr<NewJoinToken> MakeJoinToken(store::Store& store,
                                            const spiffe::TrustDomain& trust_domain,
                                            std::string_view spiffe_id, absl::Duration ttl,
-                                           Random& random, absl::Time now) {
+                                           int64_t sequence, Random& random, absl::Time now) {
   CAPSTAN_ASSIGN_OR_RETURN(spiffe::SpiffeId id, spiffe::SpiffeId::Parse(spiffe_id));
   if (absl::Status allowed = CheckWorkloadId(id, trust_domain); !allowed.ok()) {
     return absl::InvalidArgumentError(allowed.message());
@@ -57,6 +57,7 @@ absl::StatusOr<NewJoinToken> MakeJoinToken(store::Store& store,
   store::TokenRecord record;
   record.hash = authn::HashToken(made.token);
   record.spiffe_id = id.ToString();
+  record.sequence = sequence;
   record.created_at = now;
   record.expires_at = made.expires;
   CAPSTAN_RETURN_IF_ERROR(store.AddToken(record));

@@ -24,12 +24,13 @@ struct NewJoinToken {
   absl::Time expires;
 };
 
-// Makes a token for `id` and keeps its hash. InvalidArgument: an id that no workload may have, or a
-// life that is not between a second and a day (<= 0: 10 minutes).
+// Makes a token for `id` and keeps its hash; `sequence` is of the bundle in its join file.
+// InvalidArgument: an id that no workload may have, or a life that is not between a second and a
+// day (<= 0: 10 minutes).
 absl::StatusOr<NewJoinToken> MakeJoinToken(store::Store& store,
                                            const spiffe::TrustDomain& trust_domain,
                                            std::string_view spiffe_id, absl::Duration ttl,
-                                           Random& random, absl::Time now);
+                                           int64_t sequence, Random& random, absl::Time now);
 
 // Who shows `token`. Unauthenticated: unknown, expired, or used for longer than kTokenRepeat.
 absl::StatusOr<authn::Caller> AuthenticateToken(store::Store& store, const Secret& token,

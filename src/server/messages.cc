@@ -62,6 +62,35 @@ fleet::Consumer ConsumerOf(const fleet::v1::Consumer& message) {
   return consumer;
 }
 
+fleet::Probe::Verdict VerdictOf(fleet::v1::ProbeResult::Verdict verdict) {
+  switch (verdict) {
+    case fleet::v1::ProbeResult::ACCEPTED:
+      return fleet::Probe::Verdict::kAccepted;
+    case fleet::v1::ProbeResult::UNKNOWN_CA:
+      return fleet::Probe::Verdict::kUnknownCa;
+    case fleet::v1::ProbeResult::REFUSED:
+      return fleet::Probe::Verdict::kRefused;
+    case fleet::v1::ProbeResult::SILENT:
+      return fleet::Probe::Verdict::kSilent;
+    case fleet::v1::ProbeResult::UNREACHABLE:
+      return fleet::Probe::Verdict::kUnreachable;
+    default:
+      return fleet::Probe::Verdict::kUnspecified;
+  }
+}
+
+fleet::Probe ProbeOf(const fleet::v1::ProbeResult& message) {
+  fleet::Probe probe;
+  probe.target = message.target();
+  probe.authority = message.authority_id();
+  probe.verdict = VerdictOf(message.verdict());
+  probe.detail = message.detail();
+  if (message.has_at()) probe.at = TimeOf(message.at());
+  probe.bundle = VersionOf(message.bundle());
+  if (message.has_served_leaf()) probe.served = LeafOf(message.served_leaf());
+  return probe;
+}
+
 void Fill(const fleet::Consumer& consumer, fleet::v1::Consumer* message) {
   message->set_id(consumer.id);
   message->set_kind(KindMessage(consumer.kind));
@@ -80,6 +109,17 @@ void Fill(const fleet::Consumer& consumer, fleet::v1::Consumer* message) {
     message->mutable_last_nack()->set_message(consumer.last_nack->message);
     SetTime(consumer.last_nack->at, message->mutable_last_nack()->mutable_at());
   }
+}
+
+void Fill(const rotation::ReissuePlan& plan, const trust::AuthorityId& issuer,
+          fleet::v1::Renewal* message) {
+  message->set_authority_id(issuer.hex());
+  SetTime(plan.window.start, message->mutable_start());
+  if (plan.window.length <= absl::ZeroDuration()) return;
+  const int64_t nanos = absl::ToInt64Nanoseconds(plan.window.length);
+  message->mutable_window()->set_seconds(nanos / 1'000'000'000);
+  message->mutable_window()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+  for (const absl::Time bound : plan.window.bounds) SetTime(bound, message->add_expiry_bounds());
 }
 
 }  // namespace
@@ -101,6 +141,9 @@ fleet::Report ReportOf(const fleet::v1::Report& message) {
   }
   if (message.has_agent_time()) report.agent_time = TimeOf(message.agent_time());
   report.last_error = message.last_error();
+  for (const fleet::v1::ProbeResult& probe : message.probes()) {
+    report.probes.push_back(ProbeOf(probe));
+  }
   return report;
 }
 
@@ -121,7 +164,9 @@ fleet::v1::Leaf MessageOf(const fleet::Leaf& leaf) {
   return message;
 }
 
-fleet::v1::TrustUpdate UpdateOf(const trust::TrustState& trust) {
+fleet::v1::TrustUpdate UpdateOf(const trust::TrustState& trust,
+                                const std::optional<rotation::ReissuePlan>& plan,
+                                const rotation::Probing& probing) {
   fleet::v1::TrustUpdate update;
   *update.mutable_bundle()->mutable_version() = MessageOf(trust.version);
   update.mutable_bundle()->set_roots_pem(trust.bundle.ToPem());
@@ -129,8 +174,13 @@ fleet::v1::TrustUpdate UpdateOf(const trust::TrustState& trust) {
   update.set_issuer_authority_id(trust.issuer.hex());
   update.mutable_crls()->set_number(trust.crl_number);
   if (!trust.crls.empty()) update.mutable_crls()->set_pem(x509::ToPem(trust.crls));
-  // The first issuer has no leaves of another one to replace.
-  if (trust.issuer_epoch > 1) update.mutable_renewal()->set_authority_id(trust.issuer.hex());
+  if (plan.has_value()) Fill(*plan, trust.issuer, update.mutable_renewal());
+  for (const trust::AuthorityId& id : probing.accepted) {
+    update.mutable_probing()->add_accepted_authority_ids(id.hex());
+  }
+  for (const trust::AuthorityId& id : probing.refused) {
+    update.mutable_probing()->add_refused_authority_ids(id.hex());
+  }
   return update;
 }
 

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
+
 #include "capstan/control/v1/control.pb.h"
 #include "capstan/fleet/v1/fleet.pb.h"
 #include "fleet/fleet.h"
+#include "rotation/pacing.h"
+#include "rotation/probing.h"
 #include "rotation/step.h"
 #include "trust/state.h"
 #include "x509/certificate.h"
@@ -14,7 +18,11 @@ namespace capstan::server {
 fleet::Report ReportOf(const fleet::v1::Report& message);
 fleet::v1::BundleVersion MessageOf(const trust::BundleVersion& version);
 fleet::v1::Leaf MessageOf(const fleet::Leaf& leaf);
-fleet::v1::TrustUpdate UpdateOf(const trust::TrustState& trust);
+// `plan`: how leaves move to the issuer; nullopt: none is to be replaced. An empty `probing` is
+// left out.
+fleet::v1::TrustUpdate UpdateOf(const trust::TrustState& trust,
+                                const std::optional<rotation::ReissuePlan>& plan,
+                                const rotation::Probing& probing = {});
 control::v1::Root RootMessage(const x509::Certificate& root);
 control::v1::Authority AuthorityMessage(const rotation::Standing& standing,
                                         int64_t unexpired_leaves);

@@ -38,6 +38,8 @@ ServerMetrics::ServerMetrics(Metrics& metrics)
       parsing_errors_(
           metrics.Counter("citadel_server_csr_parsing_err_count", "CSRs that did not parse")),
       issued_(metrics.Counter("citadel_server_success_cert_issuance_count", "certificates issued")),
+      rejoins_(metrics.Counter("capstan_rejoins_total",
+                               "agents whose lapsed certificate was renewed within rejoin-grace")),
       root_expiry_timestamp_(
           metrics.Gauge("citadel_server_root_cert_expiry_timestamp",
                         "when the first root of the bundle to expire does, Unix seconds")),

@@ -19,6 +19,7 @@ class ServerMetrics {
   void Requested() { csr_count_.Increment(); }
   void AuthenticationFailed() { authentication_failures_.Increment(); }
   void Issued() { issued_.Increment(); }
+  void Rejoined() { rejoins_.Increment(); }
   void Refused(const absl::Status& why);
   void Reloaded(bool ok);
   void SourceState(bool ok) { source_ok_.Set(ok ? 1 : 0); }
@@ -32,6 +33,7 @@ class ServerMetrics {
   prometheus::Counter& authentication_failures_;
   prometheus::Counter& parsing_errors_;
   prometheus::Counter& issued_;
+  prometheus::Counter& rejoins_;
   prometheus::Gauge& root_expiry_timestamp_;
   prometheus::Gauge& root_expiry_seconds_;
   prometheus::Gauge& chain_expiry_timestamp_;

@@ -79,6 +79,9 @@ void StepDone(const rotation::Step& step, const rotation::Situation& before) {
     case rotation::StepKind::kMoveServing:
       log::Info("update root cert and generate new dns certs", {{"why", step.why}});
       break;
+    case rotation::StepKind::kRetire:
+      log::Info("an authority retires", {{"why", step.why}});
+      break;
   }
 }
 

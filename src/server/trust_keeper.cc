@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "server/records.h"
+#include "server/rotation_record.h"
 #include "server/story.h"
 #include "trust/ca_crl.h"
 
@@ -25,17 +26,15 @@ Situation Beginning(const trust::BundleVersion& version, const AuthorityId& firs
   return {{version, {}, 0, first, 0, {}}, {}, std::nullopt};
 }
 
-bool Changed(const Standing& a, const Standing& b) {
-  return a.state != b.state || !(a.authority == b.authority);
-}
-
 }  // namespace
 
 TrustKeeper::TrustKeeper(TrustKeeperOptions options, store::Store& store, keystore::SealedKeys keys,
-                         Clock& clock, Random& random, std::function<void()> changed)
+                         rotation::Observer& observer, Clock& clock, Random& random,
+                         std::function<void()> changed)
     : options_(std::move(options)),
       store_(store),
       keys_(std::move(keys)),
+      observer_(observer),
       clock_(clock),
       random_(random),
       changed_(std::move(changed)) {}
@@ -46,15 +45,21 @@ absl::Status TrustKeeper::Start() {
   recorded_ = state.trust;
   desired_ = state.desired;
   refused_ = state.refused;
+  rotation_ = state.rotation;
+  for (const store::ExemptionRecord& record : state.exemptions) exempt_[record.name] = record;
+  for (const store::UnseenRecord& record : state.unseen) unseen_[record.signer] = record;
   for (const store::AuthorityRecord& record : state.authorities) {
     CAPSTAN_ASSIGN_OR_RETURN(AuthorityId id, AuthorityId::Parse(record.id));
     sealed_[id] = record.sealed_key;
+    state_since_[id] = record.state_since;
+  }
+  if (desired_.has_value()) {
+    CAPSTAN_ASSIGN_OR_RETURN(wish_, WishOf(*desired_));
   }
   if (state.trust.issuer.empty()) {
-    if (!desired_.has_value()) return absl::OkStatus();
+    if (!wish_.has_value()) return absl::OkStatus();
     // Died between the first wish and its first step.
-    CAPSTAN_ASSIGN_OR_RETURN(rotation::Wish wish, WishOf(*desired_));
-    state.trust.issuer = wish.issuer.hex();
+    state.trust.issuer = wish_->issuer.hex();
   }
   CAPSTAN_ASSIGN_OR_RETURN(situation_, SituationOf(state));
   if (situation_->trust.issuer_epoch > 0) {
@@ -62,35 +67,38 @@ absl::Status TrustKeeper::Start() {
     if (situation_->serving.has_value()) CAPSTAN_RETURN_IF_ERROR(EnsureServing());
     PublishTrust();
   }
-  Outcome outcome;
-  return Walk(outcome);
+  return absl::OkStatus();
 }
 
-absl::StatusOr<Outcome> TrustKeeper::Offer(const trust::CaSet& set, const std::string& source) {
+absl::StatusOr<Outcome> TrustKeeper::Offer(const trust::CaSet& set, const Offered& offered) {
   absl::MutexLock lock(&mutex_);
-  return OfferLocked(set, source);
-}
-
-absl::StatusOr<Outcome> TrustKeeper::OfferLocked(const trust::CaSet& set,
-                                                 const std::string& source) {
   Outcome outcome;
   outcome.warnings = set.warnings;
-  const std::string digest = set.ContentDigest();
-  const bool known = desired_.has_value() && desired_->digest == digest;
-  if (known && desired_->applied()) return outcome;
+  const bool known = desired_.has_value() && desired_->digest == set.ContentDigest();
   if (!known) {
-    if (std::find(refused_.begin(), refused_.end(), digest) != refused_.end()) {
-      return absl::FailedPreconditionError(
-          "this content was refused by a rollback or an abort; change it to ask for something "
-          "else");
-    }
-    CAPSTAN_RETURN_IF_ERROR(CheckAgainstKnown(set));
-    story::ReloadBegins(set, source);
-    CAPSTAN_RETURN_IF_ERROR(Accept(set, source));
+    CAPSTAN_RETURN_IF_ERROR(CheckNew(set));
+    story::ReloadBegins(set, offered.source);
+    CAPSTAN_RETURN_IF_ERROR(Accept(set, offered));
+    outcome.changed = true;
   }
-  outcome.changed = true;
   CAPSTAN_RETURN_IF_ERROR(Walk(outcome));
+  outcome.changed |= !outcome.steps.empty();
   return outcome;
+}
+
+absl::Status TrustKeeper::CheckOffer(const trust::CaSet& set) const {
+  absl::MutexLock lock(&mutex_);
+  return CheckNew(set);
+}
+
+absl::Status TrustKeeper::CheckNew(const trust::CaSet& set) const {
+  if (std::find(refused_.begin(), refused_.end(), set.ContentDigest()) != refused_.end()) {
+    return absl::FailedPreconditionError(
+        "this content was refused by a rollback or an abort; change it to ask for something else");
+  }
+  CAPSTAN_RETURN_IF_ERROR(CheckAgainstKnown(set));
+  return rotation::CheckWish(WithLocked(set), {set.bundle, set.crls, set.authority.id},
+                             clock_.Now());
 }
 
 absl::Status TrustKeeper::CheckAgainstKnown(const trust::CaSet& set) const {
@@ -107,11 +115,12 @@ absl::Status TrustKeeper::CheckAgainstKnown(const trust::CaSet& set) const {
   return absl::OkStatus();
 }
 
-// Writes the wish down, with the authority and its sealed key: from here on the source is not
-// needed.
-absl::Status TrustKeeper::Accept(const trust::CaSet& set, const std::string& source) {
-  if (situation_.has_value()) RefreshReservations();
-  const absl::Time now = clock_.Now();
+Situation TrustKeeper::With(const trust::CaSet& set) const {
+  absl::MutexLock lock(&mutex_);
+  return WithLocked(set);
+}
+
+Situation TrustKeeper::WithLocked(const trust::CaSet& set) const {
   const AuthorityId id = set.authority.id;
   Situation next = situation_.has_value() ? *situation_ : Beginning(recorded_.version, id);
   Standing standing{set.authority, trust::AuthorityState::kPrepared, true, absl::InfinitePast()};
@@ -120,30 +129,45 @@ absl::Status TrustKeeper::Accept(const trust::CaSet& set, const std::string& sou
     standing.reserved_until = known->second.reserved_until;
   }
   next.authorities.insert_or_assign(id, standing);
+  return next;
+}
+
+// Writes the wish down, with the authority and its sealed key: from here on the source is not
+// needed.
+absl::Status TrustKeeper::Accept(const trust::CaSet& set, const Offered& offered) {
+  if (situation_.has_value()) RefreshReservations();
+  const absl::Time now = clock_.Now();
+  const AuthorityId id = set.authority.id;
+  Situation next = WithLocked(set);
+  const Standing& standing = next.authorities.at(id);
   rotation::Wish wish{set.bundle, set.crls, id};
-  CAPSTAN_RETURN_IF_ERROR(rotation::CheckWish(next, wish, now));
 
   CAPSTAN_ASSIGN_OR_RETURN(std::string sealed, keys_.Seal(id, set.key, random_));
   store::DesiredRecord desired;
   desired.digest = set.ContentDigest();
-  desired.source = source;
+  desired.source = offered.source;
   desired.roots_pem = set.bundle.ToPem();
   desired.crls_pem = x509::ToPem(set.crls);
   desired.issuer = id.hex();
   desired.accepted_at = now;
 
   store::Change change;
-  store::AuthorityRecord record{id.hex(), standing.state, ChainPem(set.authority), sealed,
-                                standing.reserved_until};
-  change.authorities = {record};
+  change.authorities = {{id.hex(), standing.state, ChainPem(set.authority), sealed,
+                         standing.reserved_until,
+                         state_since_.contains(id) ? state_since_[id] : now}};
   change.desired = desired;
-  store::JournalEntry entry = Entry("desired", absl::StrCat("from the ", source), next);
+  store::JournalEntry entry = Entry("desired", absl::StrCat("from the ", offered.source), next);
   entry.digest = desired.digest;
+  BeginRotation(next, wish, offered, change);
+  if (change.rotation.has_value()) entry.rotation = change.rotation->number;
   change.journal = {entry};
-  CAPSTAN_RETURN_IF_ERROR(Annotate(Commit(std::move(change)), "the new CA is not taken over"));
+  CAPSTAN_RETURN_IF_ERROR(Annotate(Commit(change), "the new CA is not taken over"));
 
   desired_ = desired;
+  wish_ = std::move(wish);
   sealed_[id] = sealed;
+  state_since_[id] = change.authorities.front().state_since;
+  Take(change);
   const bool renewed = signing_.Get() != nullptr && next.trust.issuer == id &&
                        !(signing_.Get()->issuer->authority() == set.authority);
   situation_ = std::move(next);
@@ -155,6 +179,36 @@ absl::Status TrustKeeper::Accept(const trust::CaSet& set, const std::string& sou
   return absl::OkStatus();
 }
 
+// A wish that takes steps is a rotation, but for the first one, which rotates nothing.
+void TrustKeeper::BeginRotation(const Situation& now_is, const rotation::Wish& wish,
+                                const Offered& offered, store::Change& change) {
+  const absl::Time now = clock_.Now();
+  if (now_is.trust.issuer_epoch == 0) {
+    if (offered.source == "built-in" || options_.foreign_leaf_ttl <= absl::ZeroDuration()) return;
+    for (const x509::Certificate& root : wish.bundle.roots()) {
+      change.unseen.push_back({absl::StrCat("root:", root.FingerprintHex()),
+                               now + options_.foreign_leaf_ttl,
+                               "the root was there before Capstan: others may have signed leaves "
+                               "under it until it was adopted"});
+    }
+    return;
+  }
+  if (running()) {
+    change.rotation = rotation_;
+    Reaim(now_is, wish, now, *change.rotation);
+  } else {
+    if (!rotation::NextStep(now_is, wish, now).has_value()) return;
+    change.rotation = NewRotation(rotation_.has_value() ? rotation_->number + 1 : 1, now_is, wish,
+                                  offered.policy.value_or(options_.rotation), now);
+  }
+  change.rotation->source = offered.source;
+  change.rotation->emergency = offered.emergency;
+}
+
+bool TrustKeeper::running() const {
+  return rotation_.has_value() && !rotation_->finished();
+}
+
 // Leaves were reserved for since: what decides about them sees the latest mark.
 void TrustKeeper::RefreshReservations() {
   for (auto& [id, reservation] : reservations_) {
@@ -163,68 +217,6 @@ void TrustKeeper::RefreshReservations() {
       standing.reserved_until = std::max(standing.reserved_until, reservation->until());
     }
   }
-}
-
-absl::Status TrustKeeper::Walk(Outcome& outcome) {
-  if (!desired_.has_value() || desired_->applied()) return absl::OkStatus();
-  RefreshReservations();
-  CAPSTAN_ASSIGN_OR_RETURN(rotation::Wish wish, WishOf(*desired_));
-  while (std::optional<Step> step = rotation::NextStep(*situation_, wish, clock_.Now())) {
-    const Situation before = *situation_;
-    CAPSTAN_RETURN_IF_ERROR(
-        Annotate(Perform(*step), absl::StrCat("stopped before ", rotation::StepName(step->kind))));
-    story::StepDone(*step, before);
-    outcome.steps.push_back(absl::StrCat(rotation::StepName(step->kind), ": ", step->why));
-  }
-  CAPSTAN_RETURN_IF_ERROR(FinishWish());
-  if (auto serving = serving_.Get()) story::Certificates(*serving, *situation_);
-  story::ReloadDone(*situation_);
-  return absl::OkStatus();
-}
-
-// The journal first, then the effect. What the effect needs is made before both, so that nothing is
-// written that cannot be done.
-absl::Status TrustKeeper::Perform(const Step& step) {
-  Situation after = step.after;
-  store::Change change;
-  for (auto& [id, standing] : after.authorities) {
-    if (step.kind == StepKind::kSwitchIssuer && id == after.trust.issuer) {
-      standing.reserved_until =
-          std::max(standing.reserved_until,
-                   ReservedUntil(standing.authority, options_.policy.max_ttl, clock_.Now()));
-    } else if (auto known = situation_->authorities.find(id);
-               known != situation_->authorities.end() && !Changed(known->second, standing)) {
-      continue;
-    }
-    change.authorities.push_back(RecordOfAuthority(standing));
-  }
-  std::optional<Serving> serving;
-  if (step.kind == StepKind::kMoveServing) {
-    CAPSTAN_ASSIGN_OR_RETURN(serving, NewServing(*after.serving));
-  }
-  if (step.kind == StepKind::kSwitchIssuer) {
-    CAPSTAN_RETURN_IF_ERROR(SignerOf(after.trust.issuer).status());
-  }
-  change.trust = RecordOf(after);
-  change.journal = {Entry(std::string(rotation::StepName(step.kind)), step.why, after)};
-  CAPSTAN_RETURN_IF_ERROR(Commit(std::move(change)));
-
-  situation_ = std::move(after);
-  if (situation_->trust.issuer_epoch > 0) CAPSTAN_RETURN_IF_ERROR(PublishSigning());
-  if (serving.has_value()) serving_.Set(std::make_shared<const Serving>(*std::move(serving)));
-  PublishTrust();
-  return absl::OkStatus();
-}
-
-absl::Status TrustKeeper::FinishWish() {
-  store::DesiredRecord applied = *desired_;
-  applied.applied_at = clock_.Now();
-  store::Change change;
-  change.desired = applied;
-  change.journal = {Entry("applied", "every step is done", *situation_)};
-  CAPSTAN_RETURN_IF_ERROR(Annotate(Commit(std::move(change)), "everything is done, but not noted"));
-  desired_ = applied;
-  return absl::OkStatus();
 }
 
 absl::Status TrustKeeper::Commit(store::Change change) {
@@ -241,11 +233,17 @@ absl::Status TrustKeeper::Maintain() {
   Outcome outcome;
   CAPSTAN_RETURN_IF_ERROR(Walk(outcome));
   if (situation_->trust.issuer_epoch == 0) return absl::OkStatus();
+  CAPSTAN_RETURN_IF_ERROR(DestroyOldKeys());
   auto serving = serving_.Get();
   if (serving != nullptr && clock_.Now() < serving->renew_at) return absl::OkStatus();
   CAPSTAN_RETURN_IF_ERROR(EnsureServing());
   changed_();
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::shared_ptr<x509::Signer>> TrustKeeper::SignerFor(const AuthorityId& id) {
+  absl::MutexLock lock(&mutex_);
+  return SignerOf(id);
 }
 
 absl::StatusOr<std::shared_ptr<x509::Signer>> TrustKeeper::SignerOf(const AuthorityId& id) {
@@ -274,7 +272,7 @@ absl::Status TrustKeeper::EnsureServing() {
                {{"why", made.status().message()}, {"issuer", situation_->trust.issuer.hex()}});
     Step step{StepKind::kMoveServing, std::string(made.status().message()), *situation_};
     step.after.serving = situation_->trust.issuer;
-    return Perform(step);
+    return Perform(step, {});
   }
   if (!made.ok()) return made.status();
   log::Info("Generating control plane certificate",
@@ -318,8 +316,13 @@ void TrustKeeper::PublishTrust() {
 store::AuthorityRecord TrustKeeper::RecordOfAuthority(const Standing& standing) const {
   const AuthorityId& id = standing.authority.id;
   auto sealed = sealed_.find(id);
-  return {id.hex(), standing.state, ChainPem(standing.authority),
-          sealed == sealed_.end() ? "" : sealed->second, standing.reserved_until};
+  auto since = state_since_.find(id);
+  return {id.hex(),
+          standing.state,
+          ChainPem(standing.authority),
+          sealed == sealed_.end() ? "" : sealed->second,
+          standing.reserved_until,
+          since == state_since_.end() ? absl::InfinitePast() : since->second};
 }
 
 store::JournalEntry TrustKeeper::Entry(std::string kind, std::string why,
@@ -331,6 +334,7 @@ store::JournalEntry TrustKeeper::Entry(std::string kind, std::string why,
   entry.digest = desired_.has_value() ? desired_->digest : "";
   entry.sequence = after.trust.version.sequence;
   entry.issuer_epoch = after.trust.issuer_epoch;
+  if (running()) entry.rotation = rotation_->number;
   return entry;
 }
 
@@ -347,9 +351,36 @@ std::optional<Situation> TrustKeeper::situation() const {
   return copy;
 }
 
+std::optional<RotationView> TrustKeeper::rotation() const {
+  absl::MutexLock lock(&mutex_);
+  if (!rotation_.has_value()) return std::nullopt;
+  RotationView view{*rotation_, {}, decision_, seen_};
+  for (const auto& [name, exemption] : exempt_) view.exempt.push_back(exemption);
+  return view;
+}
+
+std::optional<rotation::Wish> TrustKeeper::wish() const {
+  absl::MutexLock lock(&mutex_);
+  return wish_;
+}
+
 std::optional<store::DesiredRecord> TrustKeeper::desired() const {
   absl::MutexLock lock(&mutex_);
   return desired_;
+}
+
+absl::StatusOr<std::shared_ptr<issuance::Issuer>> TrustKeeper::IssuerFor(const AuthorityId& id) {
+  absl::MutexLock lock(&mutex_);
+  if (!situation_.has_value() || !situation_->authorities.contains(id)) {
+    return absl::NotFoundError(absl::StrCat("there is no authority ", id.hex()));
+  }
+  const trust::Authority& authority = situation_->authorities.at(id).authority;
+  std::shared_ptr<issuance::Issuer>& issuer = issuers_[id];
+  if (issuer == nullptr || !(issuer->authority() == authority)) {
+    CAPSTAN_ASSIGN_OR_RETURN(std::shared_ptr<x509::Signer> signer, SignerOf(id));
+    CAPSTAN_ASSIGN_OR_RETURN(issuer, issuance::Issuer::Create(authority, std::move(signer)));
+  }
+  return issuer;
 }
 
 std::vector<x509::Certificate> TrustKeeper::KnownCas() const {

@@ -42,13 +42,14 @@ spiffe::TrustDomain Domain() {
 class TrustKeeperTest : public ::testing::Test {
  protected:
   std::unique_ptr<TrustKeeper> NewKeeper(store::Store& store) {
+    TrustKeeperOptions options{.serving_names =
+                                   NamesFor(Domain(), "0.0.0.0:15012", "ca.example:15012", {})};
+    options.rotation.soak = absl::ZeroDuration();
     return std::make_unique<TrustKeeper>(
-        TrustKeeperOptions{
-            {}, NamesFor(Domain(), "0.0.0.0:15012", "ca.example:15012", {}), absl::Hours(24)},
-        store,
+        options, store,
         *keystore::SealedKeys::Open(seal_key_, keystore::SealedKeys::IfMissing::kCreate,
                                     SystemRandom()),
-        clock_, SystemRandom(), [this] { ++changes_; });
+        observer_, clock_, SystemRandom(), [this] { ++changes_; });
   }
 
   // Promise 1 of a single moment: who signs and who speaks for the control plane is trusted.
@@ -66,7 +67,19 @@ class TrustKeeperTest : public ::testing::Test {
     }
   }
 
+  // Sees what a test says, whatever the gate.
+  class FakeObserver final : public rotation::Observer {
+   public:
+    rotation::Observation Observe(const rotation::Gate& gate, absl::Time) override {
+      asked.push_back(gate);
+      return seen;
+    }
+    rotation::Observation seen;
+    std::vector<rotation::Gate> asked;
+  };
+
   FakeClock clock_{TestNow()};
+  FakeObserver observer_;
   const std::string seal_key_ = NewPath("seal");
   store::MemoryStore store_{"lineage"};
   int changes_ = 0;
@@ -87,28 +100,28 @@ TEST_F(TrustKeeperTest, AnEmptyStateHasNoCa) {
 TEST_F(TrustKeeperTest, TheFourPhases) {
   auto keeper = NewKeeper(store_);
   ASSERT_TRUE(keeper->Start().ok());
-  ASSERT_TRUE(keeper->Offer(a_.Set(), "directory").ok());
+  ASSERT_TRUE(keeper->Offer(a_.Set(), {.source = "directory"}).ok());
   EXPECT_EQ(keeper->trust()->version, (trust::BundleVersion{"lineage", 1}));
   EXPECT_EQ(keeper->trust()->issuer_epoch, 1);
   auto serving_a = keeper->serving();
   auto issuer_a = keeper->signing()->issuer;
 
-  Outcome both = *keeper->Offer(a_.Set({rb_, ra_}), "directory");
+  Outcome both = *keeper->Offer(a_.Set({rb_, ra_}), {.source = "directory"});
   EXPECT_THAT(both.steps, ElementsAre(StartsWith("add-roots")));
   EXPECT_EQ(keeper->trust()->version.sequence, 2);
   EXPECT_EQ(keeper->trust()->issuer_epoch, 1);
   EXPECT_EQ(keeper->signing()->issuer, issuer_a);
   EXPECT_EQ(keeper->signing()->chain_pem.back(), Bundle::Of({ra_, rb_}).ToPem());
 
-  Outcome issuer = *keeper->Offer(b_.Set({ra_, rb_, rb_}), "directory");
-  EXPECT_THAT(issuer.steps, ElementsAre(StartsWith("switch-issuer")));
+  Outcome issuer = *keeper->Offer(b_.Set({ra_, rb_, rb_}), {.source = "directory"});
+  EXPECT_THAT(issuer.steps, ElementsAre(StartsWith("switch-issuer"), StartsWith("retire")));
   EXPECT_THAT(issuer.warnings, SizeIs(1));
   EXPECT_EQ(keeper->trust()->version.sequence, 2);  // A+B+B is A+B
   EXPECT_EQ(keeper->trust()->issuer_epoch, 2);
   EXPECT_EQ(keeper->serving(), serving_a);  // stays where every client trusts it
   EXPECT_EQ(keeper->signing()->issuer->authority(), b_.authority());
 
-  Outcome last = *keeper->Offer(b_.Set(), "directory");
+  Outcome last = *keeper->Offer(b_.Set(), {.source = "directory"});
   EXPECT_THAT(last.steps, ElementsAre(StartsWith("move-serving"), StartsWith("drop-roots")));
   EXPECT_EQ(keeper->trust()->bundle, Bundle::Of({rb_}));
   EXPECT_EQ(keeper->serving()->authority, b_.authority());
@@ -119,18 +132,19 @@ TEST_F(TrustKeeperTest, TheFourPhases) {
   std::vector<std::string> kinds;
   const std::vector<store::JournalEntry> journal = *store_.Journal(100);
   for (const store::JournalEntry& entry : journal) kinds.push_back(entry.kind);
-  EXPECT_THAT(kinds, ElementsAre("desired", "add-roots", "switch-issuer", "move-serving", "applied",
-                                 "desired", "add-roots", "applied", "desired", "switch-issuer",
-                                 "applied", "desired", "move-serving", "drop-roots", "applied"));
+  EXPECT_THAT(kinds,
+              ElementsAre("desired", "add-roots", "switch-issuer", "move-serving", "applied",
+                          "desired", "add-roots", "applied", "desired", "switch-issuer", "retire",
+                          "applied", "desired", "move-serving", "drop-roots", "applied"));
 }
 
 TEST_F(TrustKeeperTest, TheSameMeaningIsNoNewWish) {
   auto keeper = NewKeeper(store_);
   ASSERT_TRUE(keeper->Start().ok());
-  ASSERT_TRUE(keeper->Offer(a_.Set({ra_, rb_}), "directory").ok());
+  ASSERT_TRUE(keeper->Offer(a_.Set({ra_, rb_}), {.source = "directory"}).ok());
   const int changes = changes_;
   for (auto roots : {std::vector{rb_, ra_}, std::vector{ra_, ra_, rb_}}) {
-    Outcome outcome = *keeper->Offer(a_.Set(roots), "directory");
+    Outcome outcome = *keeper->Offer(a_.Set(roots), {.source = "directory"});
     EXPECT_FALSE(outcome.changed);
     EXPECT_THAT(outcome.steps, IsEmpty());
   }
@@ -141,8 +155,8 @@ TEST_F(TrustKeeperTest, ARestartKeepsWhatIsAndTheServingCertificatesRoot) {
   {
     auto keeper = NewKeeper(store_);
     ASSERT_TRUE(keeper->Start().ok());
-    ASSERT_TRUE(keeper->Offer(a_.Set({ra_, rb_}), "directory").ok());
-    ASSERT_TRUE(keeper->Offer(b_.Set({ra_, rb_}), "directory").ok());
+    ASSERT_TRUE(keeper->Offer(a_.Set({ra_, rb_}), {.source = "directory"}).ok());
+    ASSERT_TRUE(keeper->Offer(b_.Set({ra_, rb_}), {.source = "directory"}).ok());
   }
   const store::State before = *store_.Load();
   auto keeper = NewKeeper(store_);
@@ -150,13 +164,13 @@ TEST_F(TrustKeeperTest, ARestartKeepsWhatIsAndTheServingCertificatesRoot) {
   EXPECT_EQ(keeper->trust()->issuer, b_.authority().id);
   EXPECT_EQ(keeper->serving()->authority, a_.authority());
   EXPECT_EQ(*store_.Load(), before);  // looking changes nothing
-  EXPECT_FALSE(keeper->Offer(b_.Set({ra_, rb_}), "directory")->changed);
+  EXPECT_FALSE(keeper->Offer(b_.Set({ra_, rb_}), {.source = "directory"})->changed);
 }
 
 TEST_F(TrustKeeperTest, TheServingCertificateIsRenewedEarly) {
   auto keeper = NewKeeper(store_);
   ASSERT_TRUE(keeper->Start().ok());
-  ASSERT_TRUE(keeper->Offer(a_.Set(), "directory").ok());
+  ASSERT_TRUE(keeper->Offer(a_.Set(), {.source = "directory"}).ok());
   auto first = keeper->serving();
   EXPECT_GE(first->renew_at, TestNow() + absl::Hours(12));
   EXPECT_LE(first->renew_at, TestNow() + absl::Hours(18));
@@ -178,8 +192,8 @@ TEST_F(TrustKeeperTest, AnExpiredAuthorityDoesNotTakeTheServingCertificateWithIt
   TestPki shorter{a_.root, MakeIntermediate(a_.root, soon)};
   auto keeper = NewKeeper(store_);
   ASSERT_TRUE(keeper->Start().ok());
-  ASSERT_TRUE(keeper->Offer(shorter.Set({ra_, rb_}), "directory").ok());
-  ASSERT_TRUE(keeper->Offer(b_.Set({ra_, rb_}), "directory").ok());
+  ASSERT_TRUE(keeper->Offer(shorter.Set({ra_, rb_}), {.source = "directory"}).ok());
+  ASSERT_TRUE(keeper->Offer(b_.Set({ra_, rb_}), {.source = "directory"}).ok());
   EXPECT_EQ(keeper->serving()->authority, shorter.authority());
   clock_.Advance(absl::Hours(3));
   ASSERT_TRUE(keeper->Maintain().ok());
@@ -190,19 +204,21 @@ TEST_F(TrustKeeperTest, AnExpiredAuthorityDoesNotTakeTheServingCertificateWithIt
 TEST_F(TrustKeeperTest, ARenewedIntermediateOfTheSameKeyMakesNobodyReissue) {
   auto keeper = NewKeeper(store_);
   ASSERT_TRUE(keeper->Start().ok());
-  ASSERT_TRUE(keeper->Offer(a_.Set(), "directory").ok());
+  ASSERT_TRUE(keeper->Offer(a_.Set(), {.source = "directory"}).ok());
   CaSpec spec{"Intermediate CA", "intermediateA"};
   spec.key = &a_.intermediate.key;
   TestPki renewed{a_.root, MakeIntermediate(a_.root, spec)};
-  Outcome outcome = *keeper->Offer(renewed.Set(), "directory");
+  Outcome outcome = *keeper->Offer(renewed.Set(), {.source = "directory"});
   EXPECT_TRUE(outcome.changed);
   EXPECT_EQ(keeper->trust()->issuer_epoch, 1);
   EXPECT_EQ(keeper->signing()->issuer->authority(), renewed.authority());
   EXPECT_EQ(keeper->signing()->chain_pem.front(), renewed.intermediate.certificate.ToPem());
   // Under another root the same key would leave old chains behind.
   TestPki crossed{b_.root, MakeIntermediate(b_.root, spec)};
-  EXPECT_THAT(std::string(keeper->Offer(crossed.Set({ra_, rb_}), "directory").status().message()),
-              HasSubstr("needs a key of its own"));
+  EXPECT_THAT(
+      std::string(
+          keeper->Offer(crossed.Set({ra_, rb_}), {.source = "directory"}).status().message()),
+      HasSubstr("needs a key of its own"));
 }
 
 TEST_F(TrustKeeperTest, ARefusedContentStaysRefused) {
@@ -211,9 +227,9 @@ TEST_F(TrustKeeperTest, ARefusedContentStaysRefused) {
   ASSERT_TRUE(store_.Commit(refuse).ok());
   auto keeper = NewKeeper(store_);
   ASSERT_TRUE(keeper->Start().ok());
-  EXPECT_EQ(keeper->Offer(a_.Set(), "directory").status().code(),
+  EXPECT_EQ(keeper->Offer(a_.Set(), {.source = "directory"}).status().code(),
             absl::StatusCode::kFailedPrecondition);
-  EXPECT_TRUE(keeper->Offer(a_.Set({ra_, rb_}), "directory").ok());
+  EXPECT_TRUE(keeper->Offer(a_.Set({ra_, rb_}), {.source = "directory"}).ok());
 }
 
 TEST_F(TrustKeeperTest, ABuiltInCaIsReplacedLikeAnyOther) {
@@ -223,9 +239,9 @@ TEST_F(TrustKeeperTest, ABuiltInCaIsReplacedLikeAnyOther) {
   EXPECT_EQ(built_in.authority.root.key_usage(), x509::kKeyCertSign | x509::kCrlSign);
   auto keeper = NewKeeper(store_);
   ASSERT_TRUE(keeper->Start().ok());
-  ASSERT_TRUE(keeper->Offer(built_in, "built-in").ok());
+  ASSERT_TRUE(keeper->Offer(built_in, {.source = "built-in"}).ok());
   EXPECT_THAT(keeper->signing()->chain_pem, SizeIs(1));
-  EXPECT_THAT(keeper->Offer(a_.Set(), "directory")->steps,
+  EXPECT_THAT(keeper->Offer(a_.Set(), {.source = "directory"})->steps,
               ElementsAre(StartsWith("add-roots"), StartsWith("switch-issuer"),
                           StartsWith("move-serving"), StartsWith("drop-roots")));
   ExpectSound(*keeper);
@@ -236,10 +252,11 @@ TEST_F(TrustKeeperTest, CrlsTravelWithTheirNumber) {
   files["ca-crl.pem"] = MakeCrl(a_.intermediate).ToPem() + MakeCrl(a_.root).ToPem();
   auto keeper = NewKeeper(store_);
   ASSERT_TRUE(keeper->Start().ok());
-  ASSERT_TRUE(keeper->Offer(*trust::ParseCaSet(files, TestNow()), "directory").ok());
+  ASSERT_TRUE(keeper->Offer(*trust::ParseCaSet(files, TestNow()), {.source = "directory"}).ok());
   EXPECT_THAT(keeper->trust()->crls, SizeIs(2));
   EXPECT_EQ(keeper->trust()->crl_number, 1);
-  ASSERT_TRUE(keeper->Offer(a_.Set(), "directory").ok());  // removing the file removes them
+  ASSERT_TRUE(
+      keeper->Offer(a_.Set(), {.source = "directory"}).ok());  // removing the file removes them
   EXPECT_THAT(keeper->trust()->crls, IsEmpty());
   EXPECT_EQ(keeper->trust()->crl_number, 2);
 }
@@ -247,7 +264,7 @@ TEST_F(TrustKeeperTest, CrlsTravelWithTheirNumber) {
 TEST_F(TrustKeeperTest, ReservedExpiriesComeBeforeLeaves) {
   auto keeper = NewKeeper(store_);
   ASSERT_TRUE(keeper->Start().ok());
-  ASSERT_TRUE(keeper->Offer(a_.Set(), "directory").ok());
+  ASSERT_TRUE(keeper->Offer(a_.Set(), {.source = "directory"}).ok());
   const absl::Time reserved = store_.Load()->authorities[0].reserved_until;
   EXPECT_GE(reserved, TestNow() + absl::Hours(2160));
   auto reservation = keeper->signing()->reservation;
@@ -265,7 +282,7 @@ TEST_F(TrustKeeperTest, ALeafThatCannotBeReservedIsNotSigned) {
   FaultyStore faulty(store_);
   auto keeper = NewKeeper(faulty);
   ASSERT_TRUE(keeper->Start().ok());
-  ASSERT_TRUE(keeper->Offer(a_.Set(), "directory").ok());
+  ASSERT_TRUE(keeper->Offer(a_.Set(), {.source = "directory"}).ok());
   auto reservation = keeper->signing()->reservation;
   const absl::Time until = reservation->until();
   faulty.Arm(FaultyStore::Fault::kRefuseOnce, 1);
@@ -340,7 +357,8 @@ TEST_P(CrashSweepTest, EveryCrashEndsWhereNoCrashDoes) {
   {
     auto keeper = NewKeeper(counting);
     ASSERT_TRUE(keeper->Start().ok());
-    for (const trust::CaSet& wish : wishes) ASSERT_TRUE(keeper->Offer(wish, "directory").ok());
+    for (const trust::CaSet& wish : wishes)
+      ASSERT_TRUE(keeper->Offer(wish, {.source = "directory"}).ok());
   }
   const End expected = EndOf(*undisturbed.store);
   EXPECT_TRUE(expected.applied);
@@ -358,7 +376,7 @@ TEST_P(CrashSweepTest, EveryCrashEndsWhereNoCrashDoes) {
         auto keeper = NewKeeper(faulty);
         ASSERT_TRUE(keeper->Start().ok());
         for (; wish < wishes.size(); ++wish) {
-          absl::Status status = keeper->Offer(wishes[wish], "directory").status();
+          absl::Status status = keeper->Offer(wishes[wish], {.source = "directory"}).status();
           ExpectSound(*keeper);
           if (faulty.dead()) {
             EXPECT_FALSE(status.ok());
@@ -378,10 +396,12 @@ TEST_P(CrashSweepTest, EveryCrashEndsWhereNoCrashDoes) {
       auto keeper = NewKeeper(*disk.store);
       ASSERT_TRUE(keeper->Start().ok());
       ExpectSound(*keeper);
+      ASSERT_TRUE(keeper->Advance().ok());
+      ExpectSound(*keeper);
       // What was accepted is finished from the store alone.
       EXPECT_TRUE(!keeper->desired().has_value() || keeper->desired()->applied());
       for (; wish < wishes.size(); ++wish) {
-        absl::StatusOr<Outcome> outcome = keeper->Offer(wishes[wish], "directory");
+        absl::StatusOr<Outcome> outcome = keeper->Offer(wishes[wish], {.source = "directory"});
         ASSERT_TRUE(outcome.ok()) << outcome.status();
         ExpectSound(*keeper);
       }
@@ -398,7 +418,8 @@ TEST_P(CrashSweepTest, AStoreThatRefusesOnceStopsTheWalkAndIsTriedAgain) {
   {
     auto keeper = NewKeeper(counting);
     ASSERT_TRUE(keeper->Start().ok());
-    for (const trust::CaSet& wish : wishes) ASSERT_TRUE(keeper->Offer(wish, "directory").ok());
+    for (const trust::CaSet& wish : wishes)
+      ASSERT_TRUE(keeper->Offer(wish, {.source = "directory"}).ok());
   }
   const End expected = EndOf(*undisturbed.store);
   for (int nth = 1; nth <= counting.writes(); ++nth) {
@@ -410,7 +431,8 @@ TEST_P(CrashSweepTest, AStoreThatRefusesOnceStopsTheWalkAndIsTriedAgain) {
     ASSERT_TRUE(keeper->Start().ok());
     for (const trust::CaSet& wish : wishes) {
       auto before = keeper->trust();
-      if (absl::Status status = keeper->Offer(wish, "directory").status(); !status.ok()) {
+      if (absl::Status status = keeper->Offer(wish, {.source = "directory"}).status();
+          !status.ok()) {
         EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
         ExpectSound(*keeper);
         EXPECT_TRUE(before == nullptr ||
@@ -420,7 +442,7 @@ TEST_P(CrashSweepTest, AStoreThatRefusesOnceStopsTheWalkAndIsTriedAgain) {
           EXPECT_EQ(disk.store->Load()->trust.version, keeper->trust()->version);
         }
         ASSERT_TRUE(keeper->Maintain().ok());
-        ASSERT_TRUE(keeper->Offer(wish, "directory").ok());
+        ASSERT_TRUE(keeper->Offer(wish, {.source = "directory"}).ok());
       }
     }
     EXPECT_TRUE(EndOf(*disk.store) == expected);

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control plane's certificates for others: who gets which, and the record of it.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/retry_after.h"
+#include "base/status.h"
+#include "server/control_plane.h"
+#include "server/join_tokens.h"
+#include "server/population.h"
+#include "x509/seal.h"
+
+namespace capstan::server {
+namespace {
+
+std::string KeyHash(const x509::Csr& csr) {
+  return x509::Sha256(csr.public_key().spki_der());
+}
+
+}  // namespace
+
+absl::StatusOr<rpc::IssueResponse> ControlPlane::Issue(const authn::Caller& caller,
+                                                       const rpc::IssueRequest& request) {
+  metrics_.Requested();
+  absl::StatusOr<rpc::IssueResponse> response = [&]() -> absl::StatusOr<rpc::IssueResponse> {
+    const absl::Time now = clock_.Now();
+    CAPSTAN_RETURN_IF_ERROR(CheckWorkloadId(caller.id, options_.trust_domain));
+    CAPSTAN_ASSIGN_OR_RETURN(x509::Csr csr, x509::Csr::Parse(request.csr));
+    const bool rejoins = caller.proof == authn::Caller::Proof::kLapsedCertificate;
+    if (rejoins) CAPSTAN_RETURN_IF_ERROR(CheckRejoin(caller, request));
+    if (caller.proof == authn::Caller::Proof::kJoinToken)
+      return IssueForToken(caller, request, csr, now);
+    CAPSTAN_ASSIGN_OR_RETURN(Signed made, SignFor(caller, request, csr, now));
+    store::PopulationRecord record = RecordFor(caller, request, made.issued, now);
+    CAPSTAN_RETURN_IF_ERROR(RememberIssued(record));
+    if (rejoins) {
+      metrics_.Rejoined();
+      log::Warn(
+          "a lapsed certificate was renewed",
+          {{"spiffe_id", record.spiffe_id},
+           {"instance", record.instance},
+           {"expired", absl::FormatTime(caller.certificate->not_after(), absl::UTCTimeZone())},
+           {"serial", record.serial},
+           {"why", "within rejoin-grace"}});
+    }
+    population_.Put(std::move(record));
+    return rpc::IssueResponse{std::move(made.chain)};
+  }();
+  if (response.ok()) {
+    metrics_.Issued();
+  } else if (!RetryAfterOf(response.status()).has_value()) {  // else: put off, and said so
+    metrics_.Refused(response.status());
+    log::Warn("a certificate was refused", {{"spiffe_id", caller.id.ToString()},
+                                            {"instance", request.instance},
+                                            {"why", response.status().message()}});
+  }
+  return response;
+}
+
+absl::Status ControlPlane::Admit(const authn::Caller& caller, const rpc::IssueRequest& request,
+                                 absl::Time now) {
+  issuance::Urgency urgency = issuance::Urgency::kUrgent;
+  {
+    absl::MutexLock lock(&mutex_);
+    const fleet::Workload* known = fleet_.Find(KeyOf(caller, request.instance));
+    urgency = UrgencyOf(caller, request,
+                        known == nullptr    ? nullptr
+                        : request.for_agent ? &known->credential
+                                            : &known->leaf,
+                        now);
+  }
+  return pacing_.Admit(urgency);
+}
+
+absl::StatusOr<ControlPlane::Signed> ControlPlane::SignFor(const authn::Caller& caller,
+                                                           const rpc::IssueRequest& request,
+                                                           const x509::Csr& csr, absl::Time now) {
+  auto signing = keeper_.signing();
+  if (signing == nullptr) return NoCa();
+  {
+    absl::MutexLock lock(&mutex_);
+    CAPSTAN_RETURN_IF_ERROR(fleet_.CheckRoom(KeyOf(caller.id.ToString(), request.instance, "new")));
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(issuance::Plan plan,
+                           issuance::PlanLeaf(caller.id, request.ttl, options_.keeper.policy,
+                                              signing->issuer->authority(), now));
+  CAPSTAN_RETURN_IF_ERROR(Admit(caller, request, now));
+  CAPSTAN_RETURN_IF_ERROR(signing->reservation->Cover(plan.not_after, now));
+  const absl::Duration began = clock_.Monotonic();
+  absl::StatusOr<issuance::Issued> made = signing->issuer->Sign(plan, csr, random_);
+  pacing_.Signed(signing->issuer->authority().id, clock_.Monotonic() - began, made.ok());
+  CAPSTAN_ASSIGN_OR_RETURN(issuance::Issued issued, std::move(made));
+  std::vector<std::string> chain = {issued.leaf.ToPem()};
+  chain.insert(chain.end(), signing->chain_pem.begin(), signing->chain_pem.end());
+  log::Debug("issued", {{"spiffe_id", caller.id.ToString()},
+                        {"instance", request.instance},
+                        {"purpose", request.for_agent ? kAgent : kWorkload},
+                        {"serial", issued.leaf.serial().ToHex()},
+                        {"authority", issued.authority.hex()},
+                        {"not_after", absl::FormatTime(plan.not_after, absl::UTCTimeZone())}});
+  return Signed{std::move(issued), std::move(chain)};
+}
+
+absl::StatusOr<rpc::IssueResponse> ControlPlane::IssueForToken(const authn::Caller& caller,
+                                                               const rpc::IssueRequest& request,
+                                                               const x509::Csr& csr,
+                                                               absl::Time now) {
+  const std::string key_hash = KeyHash(csr);
+  absl::StatusOr<std::vector<std::string>> repeated =
+      RepeatedAnswer(store_, caller.token_hash, key_hash, now);
+  if (repeated.ok()) return rpc::IssueResponse{*std::move(repeated)};
+  if (!absl::IsNotFound(repeated.status())) return repeated.status();
+
+  CAPSTAN_ASSIGN_OR_RETURN(Signed made, SignFor(caller, request, csr, now));
+  store::PopulationRecord record = RecordFor(caller, request, made.issued, now);
+  absl::Status consumed =
+      store_.ConsumeToken({caller.token_hash, key_hash, now, made.chain, record});
+  if (absl::IsFailedPrecondition(consumed)) {
+    // Somebody used it between the look and here; ours was not given out and is forgotten.
+    CAPSTAN_ASSIGN_OR_RETURN(std::vector<std::string> answer,
+                             RepeatedAnswer(store_, caller.token_hash, key_hash, now));
+    return rpc::IssueResponse{std::move(answer)};
+  }
+  CAPSTAN_RETURN_IF_ERROR(Annotate(consumed, "the use of the join token cannot be written down"));
+  CAPSTAN_RETURN_IF_ERROR(RememberIssued(record));
+  log::Info(
+      "a workload joined",
+      {{"spiffe_id", record.spiffe_id}, {"instance", record.instance}, {"serial", record.serial}});
+  return rpc::IssueResponse{std::move(made.chain)};
+}
+
+store::PopulationRecord ControlPlane::RecordFor(const authn::Caller& caller,
+                                                const rpc::IssueRequest& request,
+                                                const issuance::Issued& issued,
+                                                absl::Time now) const {
+  store::PopulationRecord record;
+  record.spiffe_id = caller.id.ToString();
+  record.instance = request.instance;
+  record.purpose = request.for_agent ? kAgent : kWorkload;
+  record.serial = issued.leaf.serial().ToHex();
+  record.authority = issued.authority.hex();
+  record.not_before = issued.leaf.not_before();
+  record.not_after = issued.leaf.not_after();
+  record.last_seen = now;
+  if (!request.for_agent) {
+    absl::MutexLock lock(&mutex_);
+    const fleet::Workload* known =
+        fleet_.Find(KeyOf(record.spiffe_id, record.instance, record.serial));
+    if (known != nullptr) record.consumers = known->known_consumers;
+  }
+  return record;
+}
+
+absl::Status ControlPlane::RememberIssued(const store::PopulationRecord& record) {
+  absl::MutexLock lock(&mutex_);
+  return fleet_.Issued(KeyOf(record.spiffe_id, record.instance, record.serial), PurposeOf(record),
+                       LeafOf(record), record.last_seen);
+}
+
+absl::StatusOr<std::vector<std::string>> ControlPlane::IssueProbe(const authn::Caller& caller,
+                                                                  const std::string& csr_pem,
+                                                                  const std::string& authority_id) {
+  absl::StatusOr<std::vector<std::string>> chain = SignProbe(caller, csr_pem, authority_id);
+  if (!chain.ok()) {
+    log::Warn("a probe certificate was refused", {{"spiffe_id", caller.id.ToString()},
+                                                  {"authority", authority_id},
+                                                  {"why", chain.status().message()}});
+  }
+  return chain;
+}
+
+// No expiry is reserved for it and no record kept: no workload shows it, and it is gone in minutes.
+absl::StatusOr<std::vector<std::string>> ControlPlane::SignProbe(const authn::Caller& caller,
+                                                                 const std::string& csr_pem,
+                                                                 const std::string& authority_id) {
+  if (caller.proof != authn::Caller::Proof::kCertificate) {
+    return absl::PermissionDeniedError(
+        "a probe certificate needs a client certificate: a join token is good for one only");
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(trust::AuthorityId id, trust::AuthorityId::Parse(authority_id));
+  {
+    absl::MutexLock lock(&publishing_);
+    if (std::find(probing_.accepted.begin(), probing_.accepted.end(), id) ==
+        probing_.accepted.end()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("authority ", id.hex(), " is not probed now; those that are: ",
+                       probing_.empty() ? "none" : Names(probing_.accepted)));
+    }
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(x509::Csr csr, x509::Csr::Parse(csr_pem));
+  CAPSTAN_ASSIGN_OR_RETURN(std::shared_ptr<issuance::Issuer> issuer, keeper_.IssuerFor(id));
+  CAPSTAN_ASSIGN_OR_RETURN(issuance::Plan plan,
+                           issuance::PlanProbe(options_.trust_domain, options_.keeper.policy,
+                                               issuer->authority(), clock_.Now()));
+  CAPSTAN_ASSIGN_OR_RETURN(issuance::Issued issued, issuer->Sign(plan, csr, random_));
+  std::vector<std::string> chain = {issued.leaf.ToPem()};
+  for (const x509::Certificate& link : issuer->authority().intermediates) {
+    chain.push_back(link.ToPem());
+  }
+  log::Debug("issued a probe certificate", {{"spiffe_id", caller.id.ToString()},
+                                            {"authority", id.hex()},
+                                            {"serial", issued.leaf.serial().ToHex()}});
+  return chain;
+}
+
+}  // namespace capstan::server

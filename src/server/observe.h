@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <vector>
+
+#include "absl/time/time.h"
+#include "fleet/fleet.h"
+#include "rotation/gate.h"
+#include "rotation/observation.h"
+#include "store/store.h"
+
+namespace capstan::server {
+
+// A workload as an operator names it: SPIFFE_ID#INSTANCE, or SPIFFE_ID#serial:SERIAL for a caller
+// that names no instance.
+std::string HolderName(const fleet::Key& key);
+
+// What the fleet is measured by for this gate.
+fleet::Target TargetOf(const rotation::Gate& gate);
+
+// The tally of TargetOf(gate), as the gate sees it.
+rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::Gate& gate);
+
+// Unused join files that lack the bundle of the gate, for gates that ask for it.
+std::vector<rotation::Holder> JoinFileHolders(const std::vector<store::TokenRecord>& open,
+                                              const rotation::Gate& gate);
+
+}  // namespace capstan::server

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/pacing.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "base/retry_after.h"
+#include "base/strings.h"
+#include "server/messages.h"
+#include "trust/testing.h"
+
+namespace capstan::server {
+namespace {
+
+using issuance::Urgency;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using trust::testing::TestNow;
+
+const std::string kA(40, 'a');
+const std::string kB(40, 'b');
+
+trust::TrustState State(int64_t epoch, const std::string& issuer) {
+  return {.version = {"lineage", epoch},
+          .issuer_epoch = epoch,
+          .issuer = *trust::AuthorityId::Parse(issuer)};
+}
+
+fleet::Leaf LeafOf(const std::string& serial, const std::string& authority, absl::Duration left) {
+  return {serial, authority, TestNow() - absl::Hours(24) + left, TestNow() + left};
+}
+
+TEST(UrgencyTest, GoesByWhatIsLeftOfTheLeafThatIsReplaced) {
+  const authn::Caller caller{*spiffe::SpiffeId::Parse("spiffe://td/ns/a/sa/b")};
+  rpc::IssueRequest request;
+  request.replaces = "1";
+  const fleet::Leaf fresh = LeafOf("1", kA, absl::Hours(7));
+  const fleet::Leaf old = LeafOf("1", kA, absl::Hours(5));
+  const fleet::Leaf other = LeafOf("2", kA, absl::Hours(20));
+  EXPECT_EQ(UrgencyOf(caller, request, &fresh, TestNow()), Urgency::kOrdinary);
+  EXPECT_EQ(UrgencyOf(caller, request, &old, TestNow()), Urgency::kUrgent);
+  EXPECT_EQ(UrgencyOf(caller, request, &other, TestNow()), Urgency::kUrgent)
+      << "the answer before was lost: nobody knows how old the one that is held is";
+  EXPECT_EQ(UrgencyOf(caller, request, nullptr, TestNow()), Urgency::kUrgent);
+  request.replaces = "";
+  EXPECT_EQ(UrgencyOf(caller, request, &fresh, TestNow()), Urgency::kUrgent)
+      << "a new process has nothing to show, whatever is on record";
+}
+
+TEST(UrgencyTest, AStockAgentShowsTheLeafThatItWantsReplaced) {
+  const auto pki = trust::testing::TestPki::Make();
+  authn::Caller caller{*spiffe::SpiffeId::Parse("spiffe://td/ns/a/sa/b")};
+  caller.certificate = pki.intermediate.certificate;  // any certificate has a life
+  const absl::Time end = caller.certificate->not_after();
+  const absl::Duration life = end - caller.certificate->not_before();
+  EXPECT_EQ(UrgencyOf(caller, {}, nullptr, end - life / 2), Urgency::kOrdinary);
+  EXPECT_EQ(UrgencyOf(caller, {}, nullptr, end - life / 5), Urgency::kUrgent);
+  caller.proof = authn::Caller::Proof::kJoinToken;
+  caller.certificate.reset();
+  EXPECT_EQ(UrgencyOf(caller, {}, nullptr, end), Urgency::kUrgent);
+}
+
+class PacingTest : public ::testing::Test {
+ protected:
+  // Each with a leaf and an agent's credential of authority A.
+  void Populate(int workloads) {
+    for (int i = 0; i < workloads; ++i) {
+      fleet::Workload& workload = workloads_[{absl::StrCat("w", i), "i", ""}];
+      workload.leaf = LeafOf(absl::StrCat("l", i), kA, absl::Minutes(60 + i));
+      workload.credential = LeafOf(absl::StrCat("c", i), kA, absl::Minutes(600 + i));
+    }
+  }
+  FakeClock clock_{TestNow()};
+  Metrics metrics_;
+  std::map<fleet::Key, fleet::Workload> workloads_;
+};
+
+TEST_F(PacingTest, OverTheBudgetIsToldWhenToComeBack) {
+  Pacing pacing(20, clock_, metrics_);
+  absl::Status status;
+  int admitted = 0;
+  while ((status = pacing.Admit(Urgency::kOrdinary)).ok()) ++admitted;
+  EXPECT_EQ(admitted, 3);  // a quarter of a second, less the reserve
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("signs 20/s and others come first: come"));
+  EXPECT_EQ(RetryAfterOf(status), absl::Milliseconds(100));
+  EXPECT_TRUE(pacing.Admit(Urgency::kUrgent).ok());
+  EXPECT_THAT(metrics_.Text(),
+              AllOf(HasSubstr("capstan_issue_budget_per_second 20"),
+                    HasSubstr("capstan_issue_admitted_total{urgency=\"ordinary\"} 3"),
+                    HasSubstr("capstan_issue_admitted_total{urgency=\"urgent\"} 1"),
+                    HasSubstr("capstan_issue_put_off_total{urgency=\"ordinary\"} 1")));
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_TRUE(pacing.Admit(Urgency::kOrdinary).ok());
+}
+
+TEST_F(PacingTest, TheAutomaticBudgetFollowsTheSigner) {
+  Pacing pacing(0, clock_, metrics_);
+  EXPECT_EQ(pacing.per_second(), 500);
+  const auto sign = [&](absl::Duration took) {
+    for (int i = 0; i < 3000; ++i) {
+      clock_.Advance(absl::Milliseconds(1));
+      pacing.Signed(*trust::AuthorityId::Parse(kA), took, true);
+    }
+  };
+  sign(absl::Microseconds(100));
+  EXPECT_GT(pacing.per_second(), 500);
+  sign(absl::Milliseconds(30));
+  EXPECT_LT(pacing.per_second(), 400);
+  EXPECT_THAT(metrics_.Text(), HasSubstr("capstan_issue_signing_seconds 0.03"));
+  Pacing fixed(20, clock_, metrics_);
+  for (int i = 0; i < 3000; ++i) {
+    clock_.Advance(absl::Milliseconds(1));
+    fixed.Signed(*trust::AuthorityId::Parse(kA), absl::Microseconds(50), true);
+  }
+  EXPECT_EQ(fixed.per_second(), 20);
+}
+
+TEST_F(PacingTest, ASwitchIsPlannedOnceForTheLeavesOfOthers) {
+  Populate(100);
+  workloads_[{"w0", "i", ""}].leaf.authority = kB;
+  workloads_[{"w1", "i", ""}].leaf.not_after = TestNow();
+  Pacing pacing(20, clock_, metrics_);
+  EXPECT_EQ(pacing.PlanFor(State(1, kA), workloads_), std::nullopt);
+  const auto plan = pacing.PlanFor(State(2, kB), workloads_);
+  ASSERT_TRUE(plan.has_value());
+  EXPECT_EQ(plan->leaves, 198);
+  EXPECT_EQ(plan->window.start, TestNow());
+  EXPECT_EQ(plan->window.length, absl::Seconds(9.9));
+  EXPECT_EQ(plan->window.bounds.size(), 16u);
+  // A bundle that changes later changes nothing about it.
+  clock_.Advance(absl::Seconds(5));
+  workloads_.clear();
+  EXPECT_EQ(pacing.PlanFor(State(2, kB), workloads_), plan);
+  // A rollback is a switch.
+  EXPECT_EQ(pacing.PlanFor(State(3, kA), workloads_)->leaves, 0);
+}
+
+TEST_F(PacingTest, ARestartPlansForTheRest) {
+  Populate(100);
+  const auto first = Pacing(20, clock_, metrics_).PlanFor(State(2, kB), workloads_);
+  clock_.Advance(absl::Seconds(5));
+  for (int i = 0; i < 100; ++i) workloads_[{absl::StrCat("w", i), "i", ""}].leaf.authority = kB;
+  const auto rest = Pacing(20, clock_, metrics_).PlanFor(State(2, kB), workloads_);
+  EXPECT_EQ(rest->window.length, absl::Seconds(5));
+  EXPECT_EQ(rest->eta(), first->eta());
+}
+
+TEST_F(PacingTest, ThePlanTravels) {
+  Populate(100);
+  Pacing pacing(20, clock_, metrics_);
+  const auto plan = pacing.PlanFor(State(2, kB), workloads_);
+  const fleet::v1::TrustUpdate update = UpdateOf(State(2, kB), plan);
+  EXPECT_EQ(update.renewal().authority_id(), kB);
+  EXPECT_EQ(update.renewal().start().seconds(), absl::ToUnixSeconds(TestNow()));
+  EXPECT_EQ(update.renewal().window().seconds(), 10);
+  EXPECT_EQ(update.renewal().expiry_bounds_size(), 16);
+  EXPECT_FALSE(UpdateOf(State(1, kA), std::nullopt).has_renewal());
+  // Nobody is to be replaced: the directive stays, for whoever still holds something else.
+  const auto none = pacing.PlanFor(State(3, kA), {});
+  EXPECT_EQ(UpdateOf(State(3, kA), none).renewal().authority_id(), kA);
+  EXPECT_FALSE(UpdateOf(State(3, kA), none).renewal().has_window());
+}
+
+}  // namespace
+}  // namespace capstan::server

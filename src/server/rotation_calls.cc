@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+// The operator's calls about rotations.
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "rotation/plan.h"
+#include "rotation/preflight.h"
+#include "server/built_in_ca.h"
+#include "server/ca_directory.h"
+#include "server/control_plane.h"
+#include "server/observe.h"
+#include "server/rotation_messages.h"
+
+namespace capstan::server {
+namespace {
+
+constexpr int kRotationsListed = 100;
+constexpr int kEntriesListed = 1000;
+
+trust::CaFiles FilesOf(const control::v1::StartRotationRequest& request) {
+  trust::CaFiles files;
+  for (const auto& [name, bytes] : request.ca_files()) files[name] = bytes;
+  return files;
+}
+
+// A rotation that would break something does not begin.
+absl::Status RefusalOf(const std::vector<rotation::Finding>& findings) {
+  for (const rotation::Finding& finding : findings) {
+    if (finding.severity != rotation::Severity::kError) continue;
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the pre-flight found that this rotation would fail: ", finding.what, " [", finding.where,
+        "]. ", finding.remedy, " (`capstan rotate plan` shows everything it found)"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status NoNewWish() {
+  return absl::FailedPreconditionError(
+      "that CA is what is wished already: `capstan status` shows it");
+}
+
+}  // namespace
+
+absl::StatusOr<control::v1::Rotation> ControlPlane::GetRotation() {
+  std::optional<RotationView> view = keeper_.rotation();
+  return view.has_value() ? RotationMessage(*view, clock_.Now()) : control::v1::Rotation();
+}
+
+absl::StatusOr<control::v1::ListRotationsResponse> ControlPlane::ListRotations() {
+  CAPSTAN_ASSIGN_OR_RETURN(store::Store::RotationHistory history,
+                           store_.Rotations(kRotationsListed));
+  CAPSTAN_ASSIGN_OR_RETURN(std::vector<store::JournalEntry> journal,
+                           store_.Journal(kEntriesListed));
+  return RotationsMessage(history, journal, clock_.Now());
+}
+
+// What a request asks to become of the CA: what it brings along, or what is made for it.
+absl::StatusOr<trust::CaSet> ControlPlane::Wanted(
+    const control::v1::StartRotationRequest& request) {
+  const absl::Time now = clock_.Now();
+  if (request.generate() == !request.ca_files().empty()) {
+    return absl::InvalidArgumentError(
+        "a rotation goes to the CA of the files that are sent, or to one that is generated");
+  }
+  if (!request.generate()) return trust::ParseCaSet(FilesOf(request), now, parse_options());
+  if (!request.intermediate_only()) {
+    return MakeBuiltInCa(options_.trust_domain, options_.generated_key_type, options_.generated_ttl,
+                         random_, now);
+  }
+  const std::optional<rotation::Situation> situation = keeper_.situation();
+  if (!situation.has_value()) return absl::FailedPreconditionError("there is no CA yet");
+  const x509::Certificate root = situation->authorities.at(situation->trust.issuer).authority.root;
+  absl::StatusOr<std::shared_ptr<x509::Signer>> signer =
+      keeper_.SignerFor(trust::AuthorityId::Of(root));
+  if (!signer.ok()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the key of the root \"", root.Subject(),
+        "\" is not here, so no intermediate can be made under it: have one signed where the root "
+        "is, and bring it with --to DIR"));
+  }
+  return MakeIntermediateCa(root, **signer, situation->trust.bundle, situation->trust.crls,
+                            options_.generated_key_type, random_, now);
+}
+
+// What the plan is made from, besides the candidate: this moment's trust, keys, clocks, join files.
+absl::StatusOr<rotation::PreflightInput> ControlPlane::PreflightOf(const trust::CaSet& set) {
+  std::optional<rotation::Situation> situation = keeper_.situation();
+  if (!situation.has_value()) return absl::FailedPreconditionError("there is no CA yet");
+  CAPSTAN_ASSIGN_OR_RETURN(spiffe::SpiffeId sample,
+                           spiffe::SpiffeId::Parse(absl::StrCat(
+                               "spiffe://", options_.trust_domain.name(), "/ns/sample/sa/sample")));
+  rotation::PreflightInput input{.now_is = *std::move(situation),
+                                 .candidate = rotation::CandidateOf(set),
+                                 .max_ttl = options_.keeper.policy.max_ttl,
+                                 .backdate = options_.keeper.policy.backdate,
+                                 .sample_id = std::move(sample)};
+  for (const auto& [id, standing] : input.now_is.authorities) {
+    if (auto signer = keeper_.SignerFor(id); signer.ok()) input.signers[id] = *std::move(signer);
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(input.signers[set.authority.id], x509::NewSigner(set.key));
+  {
+    absl::MutexLock lock(&mutex_);
+    for (const auto& [key, workload] : fleet_.workloads()) {
+      if (workload.connected() && workload.clock_offset) {
+        input.clock_offsets.push_back(*workload.clock_offset);
+      }
+    }
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(std::vector<store::TokenRecord> open, store_.OpenTokens(clock_.Now()));
+  for (const store::TokenRecord& token : open) {
+    input.join_files.push_back({token.spiffe_id, token.sequence, token.expires_at});
+  }
+  return input;
+}
+
+absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
+    const control::v1::StartRotationRequest& request) {
+  const absl::Time now = clock_.Now();
+  CAPSTAN_ASSIGN_OR_RETURN(trust::CaSet set, Wanted(request));
+  CAPSTAN_ASSIGN_OR_RETURN(rotation::Policy policy,
+                           PolicyOf(request.policy(), options_.keeper.rotation));
+  CAPSTAN_ASSIGN_OR_RETURN(rotation::PreflightInput input, PreflightOf(set));
+  CAPSTAN_ASSIGN_OR_RETURN(
+      std::vector<rotation::PlannedStep> steps,
+      rotation::PlanSteps(keeper_.With(set), {set.bundle, set.crls, set.authority.id}, now));
+  rotation::Pace pace{.soak = policy.soak};
+  std::vector<rotation::Holder> away;
+  {
+    absl::MutexLock lock(&mutex_);
+    pace.population = fleet_.Population(now);
+    pace.certificates_per_second = pacing_.per_second();
+    for (const auto& [key, workload] : fleet_.workloads()) {
+      const fleet::Standing standing = fleet::StandingOf(workload, {}, now);
+      if (!standing.counted || standing.connected) continue;
+      away.push_back(
+          {rotation::Holder::Kind::kAbsent, HolderName(key), standing.trusts, standing.until});
+    }
+  }
+  return PlanMessage(rotation::Preflight(input, now), steps, away, pace);
+}
+
+absl::StatusOr<control::v1::Rotation> ControlPlane::StartRotation(
+    const control::v1::StartRotationRequest& request) {
+  CAPSTAN_ASSIGN_OR_RETURN(trust::CaSet set, Wanted(request));
+  Offered offered{.source = "managed", .emergency = request.emergency()};
+  CAPSTAN_ASSIGN_OR_RETURN(offered.policy, PolicyOf(request.policy(), options_.keeper.rotation));
+  if (auto view = keeper_.rotation(); view.has_value() && !view->record.finished()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("rotation ", view->record.number,
+                     " is running: `capstan rotate watch` shows how far it is, "
+                     "`capstan rotate rollback` turns it back"));
+  }
+  CAPSTAN_RETURN_IF_ERROR(keeper_.CheckOffer(set));
+  if (!request.emergency()) {
+    CAPSTAN_ASSIGN_OR_RETURN(rotation::PreflightInput input, PreflightOf(set));
+    CAPSTAN_RETURN_IF_ERROR(RefusalOf(rotation::Preflight(input, clock_.Now())));
+  }
+  // The directory says what is wished: it has to say the same, or it would be followed back.
+  std::optional<CaDirectoryWriter> directory;
+  if (!options_.cacerts.empty()) {
+    offered.source = "directory";
+    CAPSTAN_ASSIGN_OR_RETURN(directory, CaDirectoryWriter::For(options_.cacerts));
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(Outcome outcome, Offer(set, offered));
+  if (!outcome.changed) return NoNewWish();
+  if (directory.has_value()) {
+    absl::Status written =
+        directory->Write(request.generate() ? FilesOfSet(set) : FilesOf(request));
+    if (!written.ok()) {
+      log::Error("the CA directory cannot be written: the rotation turns back",
+                 {{"why", written.message()}});
+      CAPSTAN_RETURN_IF_ERROR(keeper_.Steer(Steering::kRollback));
+      return Annotate(written, "the rotation was turned back");
+    }
+  }
+  return GetRotation();
+}
+
+absl::StatusOr<control::v1::Rotation> ControlPlane::SteerRotation(
+    const control::v1::SteerRotationRequest& request) {
+  using Request = control::v1::SteerRotationRequest;
+  switch (request.action()) {
+    case Request::PAUSE:
+      CAPSTAN_RETURN_IF_ERROR(keeper_.Steer(Steering::kPause, request.reason()));
+      break;
+    case Request::RESUME:
+      CAPSTAN_RETURN_IF_ERROR(keeper_.Steer(Steering::kResume, request.reason()));
+      break;
+    case Request::ROLLBACK:
+      CAPSTAN_RETURN_IF_ERROR(keeper_.Steer(Steering::kRollback, request.reason()));
+      break;
+    case Request::ABORT:
+      CAPSTAN_RETURN_IF_ERROR(keeper_.Steer(Steering::kAbort, request.reason()));
+      break;
+    case Request::EXCLUDE:
+      if (request.name().empty() || request.reason().empty()) {
+        return absl::InvalidArgumentError(
+            "who is excluded, and why, are both needed: they stay in the record for ever");
+      }
+      CAPSTAN_RETURN_IF_ERROR(keeper_.Exclude(request.name(), request.reason()));
+      break;
+    default:
+      return absl::InvalidArgumentError(
+          "a rotation can be paused, resumed, rolled back, aborted, "
+          "or somebody excluded from it");
+  }
+  return GetRotation();
+}
+
+}  // namespace capstan::server

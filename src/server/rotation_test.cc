@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: Apache-2.0
+// Rotations through the whole control plane, but for the network: gates that follow what is
+// reported.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/str_cat.h"
+#include "authn/caller.h"
+#include "base/executor.h"
+#include "base/random.h"
+#include "base/strings.h"
+#include "server/control_plane.h"
+#include "store/memory_store.h"
+#include "trust/testing.h"
+#include "x509/csr.h"
+
+namespace capstan::server {
+namespace {
+
+using ::testing::HasSubstr;
+using trust::Bundle;
+using trust::testing::TestNow;
+using trust::testing::TestPki;
+
+// A workload as its agent tells of it; told to the plane as the trust stream would.
+struct Agent {
+  std::string id;
+  std::string instance;
+  authn::Caller caller;
+  int64_t generation = 0;
+  fleet::v1::Leaf leaf;
+  fleet::v1::Leaf credential;
+  fleet::v1::BundleVersion bundle;
+  absl::Duration clock_ahead = absl::ZeroDuration();
+  std::string nack;
+};
+
+class RotationTest : public ::testing::Test {
+ protected:
+  RotationTest() { Restart(); }
+
+  void Restart() {
+    plane_.reset();
+    metrics_ = std::make_unique<Metrics>();
+    spiffe::TrustDomain domain = *spiffe::TrustDomain::Parse("cluster.local");
+    TrustKeeperOptions keeper{
+        .serving_names = NamesFor(domain, "127.0.0.1:15012", "127.0.0.1:15012", {}),
+        .rotation = {.soak = absl::Seconds(10)},
+        .foreign_leaf_ttl = foreign_leaf_ttl_};
+    plane_ = std::make_unique<ControlPlane>(
+        ControlPlaneOptions{domain, keeper, "127.0.0.1:15012", "ca.example:15012", "", {}}, store_,
+        *keystore::SealedKeys::Open(seal_key_, keystore::SealedKeys::IfMissing::kCreate,
+                                    SystemRandom()),
+        clock_, SystemRandom(), executor_, *metrics_);
+    ASSERT_TRUE(plane_->Start().ok());
+  }
+
+  absl::StatusOr<Outcome> Offer(const TestPki& pki,
+                                const std::vector<x509::Certificate>& roots = {}) {
+    return plane_->Offer(pki.Set(roots), {.source = "managed"});
+  }
+
+  // Has the plane sign both certificates of an agent that stands for `name`.
+  Agent Join(const std::string& name) {
+    Agent agent{absl::StrCat("spiffe://cluster.local/ns/", name, "/sa/", name), "i1",
+                authn::Caller{*spiffe::SpiffeId::Parse(
+                    absl::StrCat("spiffe://cluster.local/ns/", name, "/sa/", name))}};
+    Reissue(agent);
+    Connect(agent);
+    return agent;
+  }
+  void Reissue(Agent& agent) {
+    for (bool for_agent : {true, false}) {
+      const x509::PrivateKey key = *x509::PrivateKey::Generate(x509::KeyType::kEcdsaP256);
+      absl::StatusOr<rpc::IssueResponse> issued = plane_->Issue(
+          agent.caller, {x509::Csr::Create(key, {}, {})->ToPem(), {}, "i1", for_agent});
+      ASSERT_TRUE(issued.ok()) << issued.status();
+      const x509::Certificate leaf = x509::ParsePemCertificates(issued->chain[0])->front();
+      fleet::v1::Leaf& out = for_agent ? agent.credential : agent.leaf;
+      out.set_serial(leaf.serial().ToHex());
+      out.set_authority_id(plane_->trust()->issuer.hex());
+      out.mutable_not_after()->set_seconds(absl::ToUnixSeconds(leaf.not_after()));
+      agent.caller.certificate = leaf;
+    }
+  }
+  void Connect(Agent& agent) {
+    fleet::v1::Hello hello;
+    hello.set_instance(agent.instance);
+    agent.generation = *plane_->Connected(agent.caller, hello);
+    Tell(agent);
+  }
+  // Takes the bundle of now, and tells that its Envoy did too.
+  void Acknowledge(Agent& agent) {
+    agent.bundle = plane_->update()->bundle().version();
+    Tell(agent);
+  }
+  void Tell(const Agent& agent) {
+    fleet::v1::Report report;
+    *report.mutable_leaf() = agent.leaf;
+    *report.mutable_credential() = agent.credential;
+    *report.mutable_bundle() = agent.bundle;
+    report.mutable_agent_time()->set_seconds(absl::ToUnixSeconds(clock_.Now() + agent.clock_ahead));
+    fleet::v1::Consumer& envoy = *report.add_consumers();
+    envoy.set_id("envoy-1");
+    envoy.set_connected(true);
+    *envoy.mutable_acknowledged_bundle() = agent.bundle;
+    envoy.set_acknowledged_leaf_serial(agent.leaf.serial());
+    if (!agent.nack.empty()) {
+      envoy.mutable_acknowledged_bundle()->set_sequence(0);
+      envoy.mutable_last_nack()->set_resource("ROOTCA");
+      envoy.mutable_last_nack()->set_message(agent.nack);
+      envoy.mutable_last_nack()->mutable_at()->set_seconds(absl::ToUnixSeconds(clock_.Now()));
+    }
+    ASSERT_TRUE(plane_->Reported(agent.caller, agent.instance, agent.generation, report).ok());
+  }
+
+  // Time passes, with everybody telling as they do.
+  void Pass(absl::Duration d, const std::vector<Agent*>& agents) {
+    for (absl::Duration step = absl::ZeroDuration(); step < d; step += absl::Seconds(1)) {
+      for (const Agent* agent : agents) Tell(*agent);
+      executor_.Advance(absl::Seconds(1));
+    }
+  }
+  RotationView View() { return *plane_->keeper().rotation(); }
+  const x509::Certificate& RootOf(const TestPki& pki) { return pki.root.certificate; }
+
+  absl::Duration foreign_leaf_ttl_ = absl::ZeroDuration();
+  FakeClock clock_{TestNow()};
+  ManualExecutor executor_{clock_};
+  const std::string seal_key_ = absl::StrCat(::testing::TempDir(), "/seal-", SystemRandom().Uuid());
+  store::MemoryStore store_{"lineage"};
+  std::unique_ptr<Metrics> metrics_;
+  std::unique_ptr<ControlPlane> plane_;
+  const TestPki a_ = TestPki::Make("intermediateA");
+  const TestPki b_ = TestPki::Make("intermediateB");
+};
+
+TEST_F(RotationTest, InOneStrokeItWaitsForEverybodyAtEachGate) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Agent two = Join("two");
+  Acknowledge(one);
+  Acknowledge(two);
+  absl::StatusOr<Outcome> outcome = Offer(b_);
+  ASSERT_TRUE(outcome.ok()) << outcome.status();
+  EXPECT_EQ(outcome->steps.size(), 1u);  // trust at once, the rest through gates
+  EXPECT_EQ(plane_->trust()->bundle, Bundle::Of({RootOf(a_), RootOf(b_)}));
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+  EXPECT_EQ(View().record.phase, "both-trusted");
+
+  Acknowledge(one);
+  Pass(absl::Seconds(30), {&one, &two});
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+  EXPECT_THAT(View().decision.gate.summary, HasSubstr(two.id));
+  Acknowledge(two);
+  Pass(absl::Seconds(9), {&one, &two});
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);  // it soaks
+  Pass(absl::Seconds(2), {&one, &two});
+  EXPECT_EQ(plane_->trust()->issuer, b_.authority().id);
+  EXPECT_EQ(View().record.phase, "new-issuer");
+
+  Reissue(one);
+  Pass(absl::Seconds(30), {&one, &two});
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+  EXPECT_THAT(View().decision.gate.summary, HasSubstr(two.id));
+  Reissue(two);
+  Pass(absl::Seconds(12), {&one, &two});
+  EXPECT_EQ(plane_->trust()->bundle, Bundle::Of({RootOf(b_)}));
+  EXPECT_FALSE(View().record.finished());
+  Acknowledge(one);
+  Acknowledge(two);
+  Pass(absl::Seconds(2), {&one, &two});
+  EXPECT_TRUE(View().record.finished());
+  EXPECT_EQ(View().record.outcome, "done");
+  EXPECT_TRUE(View().exempt.empty());
+}
+
+TEST_F(RotationTest, TheAbsentHoldItAlsoAcrossARestartUntilTheyAreExcludedByName) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Agent away = Join("away");
+  Acknowledge(one);
+  plane_->Disconnected(away.caller, away.instance, away.generation);
+  ASSERT_TRUE(Offer(b_).ok());
+  executor_.Advance(absl::Seconds(1));  // the population is written behind
+  Restart();
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+  Connect(one);
+  Acknowledge(one);
+  Pass(absl::Seconds(30), {&one});
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+  ASSERT_EQ(View().decision.gate.holders.size(), 1u);
+  EXPECT_EQ(View().decision.gate.holders[0].kind, rotation::Holder::Kind::kAbsent);
+  EXPECT_EQ(View().decision.gate.holders[0].name, absl::StrCat(away.id, "#i1"));
+
+  EXPECT_EQ(plane_->keeper().Exclude("spiffe://cluster.local/ns/x/sa/y", "gone").code(),
+            absl::StatusCode::kNotFound);
+  ASSERT_TRUE(plane_->keeper().Exclude(away.id, "decommissioned").ok());
+  Pass(absl::Seconds(12), {&one});
+  EXPECT_EQ(plane_->trust()->issuer, b_.authority().id);
+  ASSERT_EQ(View().exempt.size(), 1u);
+  EXPECT_THAT(View().exempt[0].why, HasSubstr("decommissioned"));
+  Restart();
+  EXPECT_EQ(View().exempt.size(), 1u);  // for ever in the report
+}
+
+TEST_F(RotationTest, ANackHaltsItWithItsText) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Acknowledge(one);
+  ASSERT_TRUE(Offer(b_).ok());
+  one.nack = "Failed to load trusted CA certificates";
+  Acknowledge(one);
+  Pass(absl::Seconds(60), {&one});
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+  EXPECT_THAT(View().decision.gate.summary, HasSubstr("Failed to load trusted CA"));
+}
+
+TEST_F(RotationTest, FromEachPhaseThereIsAWayBackAndTheContentIsRefusedFromThenOn) {
+  for (const char* phase : {"both-trusted", "new-issuer"}) {
+    SCOPED_TRACE(phase);
+    ASSERT_TRUE(Offer(a_).ok());
+    Agent one = Join(phase);
+    Acknowledge(one);
+    const TestPki next = TestPki::Make(phase);
+    ASSERT_TRUE(Offer(next).ok());
+    if (std::string(phase) == "new-issuer") {
+      Acknowledge(one);
+      Pass(absl::Seconds(12), {&one});
+      ASSERT_EQ(plane_->trust()->issuer, next.authority().id);
+      Reissue(one);
+      EXPECT_FALSE(plane_->keeper().Steer(Steering::kAbort).ok());
+    }
+    ASSERT_TRUE(plane_->keeper().Steer(Steering::kRollback).ok());
+    EXPECT_FALSE(plane_->keeper().Steer(Steering::kRollback).ok());
+    EXPECT_EQ(Offer(next).status().code(), absl::StatusCode::kFailedPrecondition);
+    Restart();
+    Connect(one);
+    for (int i = 0; i < 4; ++i) {
+      Acknowledge(one);
+      Pass(absl::Seconds(12), {&one});
+      if (one.leaf.authority_id() != plane_->trust()->issuer.hex()) Reissue(one);
+    }
+    EXPECT_TRUE(View().record.finished());
+    EXPECT_EQ(View().record.outcome, "rolled-back");
+    EXPECT_EQ(plane_->trust()->bundle, Bundle::Of({RootOf(a_)}));
+    EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+    EXPECT_EQ(Offer(next).status().code(), absl::StatusCode::kFailedPrecondition);
+    plane_->Disconnected(one.caller, one.instance, one.generation);
+    clock_.Advance(absl::Hours(48));  // its leaf expires, it is nobody's concern any more
+  }
+}
+
+TEST_F(RotationTest, OnceTheOldRootIsGoneThereIsNoWayBackButForward) {
+  ASSERT_TRUE(Offer(a_).ok());
+  ASSERT_TRUE(Offer(b_).ok());
+  Pass(absl::Seconds(40), {});
+  EXPECT_EQ(plane_->trust()->bundle, Bundle::Of({RootOf(b_)}));
+  EXPECT_FALSE(plane_->keeper().Steer(Steering::kRollback).ok());
+  ASSERT_TRUE(Offer(a_).ok());  // a rotation like any other
+  Pass(absl::Seconds(40), {});
+  EXPECT_EQ(plane_->trust()->bundle, Bundle::Of({RootOf(a_)}));
+  EXPECT_EQ(View().record.number, 2);
+}
+
+TEST_F(RotationTest, AClockThatJumpsAWeekDropsNothing) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Agent away = Join("away");
+  Acknowledge(one);
+  plane_->Disconnected(away.caller, away.instance, away.generation);
+  ASSERT_TRUE(Offer(b_).ok());
+  ASSERT_TRUE(plane_->keeper().Exclude("none", "x").code() == absl::StatusCode::kNotFound);
+  Acknowledge(one);
+  clock_.StepWallClock(absl::Hours(24 * 7));
+  one.clock_ahead = -absl::Hours(24 * 7);
+  Pass(absl::Seconds(120), {&one});
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+}
+
+TEST_F(RotationTest, AnUnusedJoinFileWithoutTheNewRootHoldsIt) {
+  ASSERT_TRUE(Offer(a_).ok());
+  control::v1::CreateTokenRequest request;
+  request.set_spiffe_id("spiffe://cluster.local/ns/late/sa/late");
+  request.mutable_ttl()->set_seconds(60);
+  ASSERT_TRUE(plane_->CreateToken(request).ok());
+  ASSERT_TRUE(Offer(b_).ok());
+  Pass(absl::Seconds(30), {});
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+  EXPECT_THAT(View().decision.gate.summary, HasSubstr("join-file"));
+  Pass(absl::Seconds(60), {});
+  EXPECT_EQ(plane_->trust()->issuer, b_.authority().id);
+}
+
+TEST_F(RotationTest, LeavesThatOthersMayHaveSignedHoldTheLastGateOfTheirRoot) {
+  foreign_leaf_ttl_ = absl::Hours(24);
+  Restart();
+  ASSERT_TRUE(Offer(a_).ok());
+  ASSERT_TRUE(Offer(b_).ok());
+  Pass(absl::Seconds(40), {});
+  EXPECT_EQ(plane_->trust()->issuer, b_.authority().id);
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+  ASSERT_EQ(View().decision.gate.holders.size(), 1u);
+  EXPECT_EQ(View().decision.gate.holders[0].kind, rotation::Holder::Kind::kForeign);
+  EXPECT_EQ(View().decision.gate.holders[0].until, TestNow() + absl::Hours(24));
+  Restart();
+  Pass(absl::Seconds(40), {});
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+  clock_.Advance(absl::Hours(24));
+  Pass(absl::Seconds(20), {});
+  EXPECT_FALSE(plane_->trust()->bundle.Contains(RootOf(a_)));
+}
+
+TEST_F(RotationTest, PausedItRestsAndResumedItGoesOn) {
+  ASSERT_TRUE(Offer(a_).ok());
+  ASSERT_TRUE(Offer(b_).ok());
+  ASSERT_TRUE(plane_->keeper().Steer(Steering::kPause).ok());
+  EXPECT_FALSE(plane_->keeper().Steer(Steering::kPause).ok());
+  Pass(absl::Seconds(60), {});
+  Restart();
+  Pass(absl::Seconds(60), {});
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+  ASSERT_TRUE(plane_->keeper().Steer(Steering::kResume).ok());
+  Pass(absl::Seconds(60), {});
+  EXPECT_EQ(plane_->trust()->issuer, b_.authority().id);
+}
+
+TEST_F(RotationTest, TheKeyOfARetiredAuthorityIsDestroyedAfterItsTime) {
+  ASSERT_TRUE(Offer(a_).ok());
+  ASSERT_TRUE(Offer(b_).ok());
+  Pass(absl::Seconds(40), {});
+  ASSERT_TRUE(View().record.finished());
+  auto sealed = [&] {
+    const store::State state = *store_.Load();
+    for (const store::AuthorityRecord& record : state.authorities) {
+      if (record.id == a_.authority().id.hex()) return record.sealed_key;
+    }
+    return std::string("none");
+  };
+  EXPECT_NE(sealed(), "");
+  clock_.Advance(absl::Hours(24 * 7));
+  executor_.Advance(absl::Seconds(2));
+  EXPECT_EQ(sealed(), "");
+}
+
+}  // namespace
+}  // namespace capstan::server
