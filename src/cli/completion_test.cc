@@ -30,6 +30,7 @@ class CompletionTest : public ::testing::Test {
  protected:
   CompletionTest() : app_("It's a tool.", "capstan") {
     AddPkiCommands(app_);
+    AddRotateCommands(app_, {});
     app_.get_subcommand("pki")->alias("p");
     AddCompletionCommand(app_);
     path_ =
@@ -66,7 +67,7 @@ class CompletionTest : public ::testing::Test {
 
 TEST_F(CompletionTest, BashOffersCommands) {
   if (!Has("bash")) GTEST_SKIP() << "bash is not installed";
-  EXPECT_THAT(Offered("\"\""), ElementsAre("pki", "completion"));
+  EXPECT_THAT(Offered("\"\""), ElementsAre("pki", "rotate", "completion"));
   EXPECT_THAT(Offered("p"), ElementsAre("pki"));
   EXPECT_THAT(Offered("pki \"\""), IsSupersetOf({"key", "root-ca", "sign", "bundle"}));
   EXPECT_THAT(Offered("pki int"), ElementsAre("intermediate-cacerts"));
@@ -94,6 +95,19 @@ TEST_F(CompletionTest, BashOffersValues) {
   EXPECT_THAT(Offered("pki bundle --order \"\""), UnorderedElementsAre("given", "canonical"));
   EXPECT_THAT(Offered("pki key -o \"\""), UnorderedElementsAre("json", "text"));
   EXPECT_THAT(Offered("pki key --out \"\""), IsEmpty());  // left to the shell: files
+}
+
+TEST_F(CompletionTest, BashKnowsRotations) {
+  if (!Has("bash")) GTEST_SKIP() << "bash is not installed";
+  EXPECT_THAT(Offered("rotate \"\""),
+              ElementsAre("plan", "start", "status", "watch", "explain", "pause", "resume",
+                          "rollback", "abort", "exclude", "history"));
+  EXPECT_THAT(Offered("rotate start --"),
+              IsSupersetOf({"--to", "--generate", "--intermediate", "--soak", "--absent",
+                            "--require", "--budget", "--emergency", "--yes", "--wait"}));
+  EXPECT_THAT(Offered("rotate plan --require \"\""), ElementsAre("proven"));
+  EXPECT_THAT(Offered("rotate status -o \"\""), UnorderedElementsAre("json", "text"));
+  EXPECT_THAT(Offered("rotate plan --to \"\""), IsEmpty());  // left to the shell: directories
 }
 
 TEST_F(CompletionTest, ShellsAcceptTheirScripts) {

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
 // capstan status, fleet list, reload, token create: what an operator asks of a running capstand.
-#include <google/protobuf/util/json_util.h>
-
 #include <functional>
 #include <iostream>
 #include <memory>
@@ -13,59 +11,11 @@
 #include "base/status.h"
 #include "cli/commands.h"
 #include "cli/control_join.h"
+#include "cli/control_target.h"
 #include "cli/control_text.h"
-#include "rpc/control_client.h"
 
 namespace capstan::cli {
 namespace {
-
-constexpr char kDefaultSocket[] = "/var/lib/capstand/capstand.sock";
-
-// The flags that every one of these commands takes.
-struct Target {
-  std::string socket = kDefaultSocket;
-  std::string output = "text";
-};
-
-std::shared_ptr<Target> AddTarget(CLI::App& command) {
-  auto target = std::make_shared<Target>();
-  command.add_option("--socket", target->socket, "Operator socket of capstand")
-      ->envname("CAPSTAN_SOCKET")
-      ->capture_default_str();
-  command.add_option("-o,--output", target->output, "Output format")
-      ->check(CLI::IsMember({"text", "json"}))
-      ->capture_default_str();
-  return target;
-}
-
-template <typename T>
-T OrFail(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    Fail(value.status());
-  }
-  return *std::move(value);
-}
-
-std::unique_ptr<rpc::ControlClient> Connect(const Target& target) {
-  return OrFail(rpc::ControlClient::Create(target.socket));
-}
-
-std::string Json(const google::protobuf::Message& message) {
-  google::protobuf::util::JsonPrintOptions options;
-  options.add_whitespace = true;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string json;
-  if (!google::protobuf::util::MessageToJsonString(message, &json, options).ok()) {
-    Fail(kFailed, "capstand's answer cannot be written as JSON");
-  }
-  return json;
-}
-
-template <typename Message>
-void Print(const Target& target, const Message& message, std::string (*as_text)(const Message&)) {
-  std::cout << (target.output == "json" ? Json(message) : as_text(message)) << std::flush;
-}
 
 void AddStatus(CLI::App& app) {
   CLI::App* command = app.add_subcommand("status", "What the control plane trusts and signs with");
@@ -118,7 +68,7 @@ void CreateToken(const Target& target, const TokenFlags& flags) {
   if (!written.ok()) {
     Fail(written);
   }
-  std::cout << (target.output == "json" ? TokenJson(join, flags.out) : TokenText(join, flags.out))
+  std::cout << (target.json() ? TokenJson(join, flags.out) : TokenText(join, flags.out))
             << std::flush;
 }
 

@@ -6,13 +6,10 @@
 
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "cli/time_text.h"
 
 namespace capstan::cli {
 namespace {
-
-std::string Utc(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
-}
 
 template <typename T>
 absl::StatusOr<T> FromAnswer(absl::StatusOr<T> value, std::string_view what) {

@@ -1,26 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/control_text.h"
 
-#include <google/protobuf/timestamp.pb.h>
-
-#include <array>
 #include <map>
 
 #include "base/strings.h"
 #include "cli/table.h"
+#include "cli/time_text.h"
 
 namespace capstan::cli {
 namespace {
 
 constexpr size_t kShortHex = 12;
-
-absl::Time ToTime(const google::protobuf::Timestamp& time) {
-  return absl::FromUnixSeconds(time.seconds()) + absl::Nanoseconds(time.nanos());
-}
-
-std::string Utc(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
-}
 
 std::string Short(const std::string& hex) {
   return hex.substr(0, kShortHex);
@@ -122,27 +112,8 @@ std::string WhyText(const control::v1::Workload& workload) {
 }  // namespace
 
 std::string RelativeTo(absl::Time now, absl::Time then) {
-  absl::Duration distance = then - now;
-  const bool past = distance < absl::ZeroDuration();
-  int64_t seconds = absl::ToInt64Seconds(absl::AbsDuration(distance));
-  struct Unit {
-    int64_t seconds;
-    const char* name;
-  };
-  constexpr std::array<Unit, 4> kUnits = {{{86400, "d"}, {3600, "h"}, {60, "m"}, {1, "s"}}};
-  std::string text;
-  for (size_t i = 0; i < kUnits.size(); ++i) {
-    if (seconds < kUnits[i].seconds && i + 1 < kUnits.size()) {
-      continue;
-    }
-    absl::StrAppend(&text, seconds / kUnits[i].seconds, kUnits[i].name);
-    seconds %= kUnits[i].seconds;
-    if (i + 1 < kUnits.size() && seconds / kUnits[i + 1].seconds > 0) {
-      absl::StrAppend(&text, seconds / kUnits[i + 1].seconds, kUnits[i + 1].name);
-    }
-    break;
-  }
-  return past ? absl::StrCat(text, " ago") : absl::StrCat("in ", text);
+  const std::string distance = TwoUnits(then - now);
+  return then < now ? absl::StrCat(distance, " ago") : absl::StrCat("in ", distance);
 }
 
 std::string StatusText(const control::v1::Status& status) {

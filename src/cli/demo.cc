@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -32,7 +33,12 @@ struct DemoFlags {
   std::string tools;
   std::string report = "build/demo/report.json";
   bool keep = false;
+  bool by_hand = false;
+  bool one_stroke = false;
 };
+
+// How long each gate soaks where capstand walks by itself: long enough to look at the phase.
+constexpr absl::Duration kSoakToLook = absl::Seconds(8);
 
 // A folder for the run, short because Unix socket paths end at 108 characters. Removed with the
 // object.
@@ -177,6 +183,50 @@ void HowToLook(const mesh::Mesh& mesh, const std::string& folder) {
   while (!interrupted) mesh::Pause(absl::Milliseconds(100));
 }
 
+// What starts the rotation, in the way the flags ask for.
+mesh::WalkOptions WalkBy(const DemoFlags& flags, const std::string& new_ca,
+                         const std::vector<mesh::Phase>& phases) {
+  mesh::WalkOptions options;
+  if (flags.by_hand) return options;
+  const std::string second = phases[1].name;
+  if (flags.one_stroke) {
+    options.enter = [second, last = phases.back().files](mesh::Mesh& mesh,
+                                                         const mesh::Phase& phase) {
+      return phase.name == second ? mesh::ReplaceCaFiles(mesh.ca_directory(), last)
+                                  : absl::OkStatus();
+    };
+    return options;
+  }
+  options.enter = [second, new_ca](mesh::Mesh& mesh, const mesh::Phase& phase) -> absl::Status {
+    if (phase.name != second) return absl::OkStatus();
+    CAPSTAN_ASSIGN_OR_RETURN(std::string said, mesh.Capstan({"rotate", "start", "--to", new_ca}));
+    std::cout << "\n$ capstan rotate start --to rootB/intermediateB\n" << said << std::flush;
+    return absl::OkStatus();
+  };
+  return options;
+}
+
+// That the rotation ended by itself and nobody was passed over on the way.
+absl::Status CheckRotation(mesh::Mesh& mesh, mesh::WalkReport& report) {
+  absl::StatusOr<std::string> said;
+  if (!mesh::WaitFor(absl::Seconds(60), [&] {
+        said = mesh.Capstan({"rotate", "status", "-o", "json"});
+        return said.ok();  // 0: it is over
+      })) {
+    return Annotate(said.status(), "the rotation does not end");
+  }
+  const auto rotation = nlohmann::json::parse(*said, nullptr, false);
+  if (rotation.is_discarded() || rotation.value("state", "") != "done") {
+    report.problems.push_back(absl::StrCat("the rotation did not end well: ", *said));
+  } else if (!rotation["exempt"].empty()) {
+    report.problems.push_back(
+        absl::StrCat("a gate was passed by deadline or exclusion: ", rotation["exempt"].dump()));
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(std::string history, mesh.Capstan({"rotate", "history", "--journal"}));
+  std::cout << "\n$ capstan rotate history --journal\n" << history << std::flush;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<mesh::WalkReport> RunDemo(const DemoFlags& flags) {
   CAPSTAN_ASSIGN_OR_RETURN(mesh::Tools tools, mesh::FindTools(flags.tools, mesh::OwnFolder()));
   CAPSTAN_ASSIGN_OR_RETURN(std::unique_ptr<RunFolder> folder, RunFolder::Make());
@@ -188,15 +238,21 @@ absl::StatusOr<mesh::WalkReport> RunDemo(const DemoFlags& flags) {
   std::cout << "starting capstand, httpbin, two agents and two Envoys\n" << std::flush;
   CAPSTAN_ASSIGN_OR_RETURN(
       std::unique_ptr<mesh::Mesh> mesh,
-      mesh::Mesh::Start({.tools = tools, .folder = folder->path()}, phases.front().files));
+      mesh::Mesh::Start({.tools = tools,
+                         .folder = folder->path(),
+                         .soak = flags.by_hand ? absl::Seconds(1) : kSoakToLook},
+                        phases.front().files));
   mesh::Traffic traffic({.url = mesh->url()});
   Display display(*mesh, traffic);
   mesh::WalkObserver observer{
       .phase_began = [&](const mesh::Phase& p) { display.PhaseBegan(p); },
       .tick = [&](const mesh::Phase& p, const std::string& w) { return display.Tick(p, w); },
       .phase_done = [&](const mesh::PhaseReport& p) { display.PhaseDone(p); }};
-  CAPSTAN_ASSIGN_OR_RETURN(mesh::WalkReport report,
-                           mesh::Walk(*mesh, phases, traffic, {}, observer));
+  CAPSTAN_ASSIGN_OR_RETURN(
+      mesh::WalkReport report,
+      mesh::Walk(*mesh, phases, traffic,
+                 WalkBy(flags, folder->path() + "/rootB/intermediateB", phases), observer));
+  if (!flags.by_hand) CAPSTAN_RETURN_IF_ERROR(CheckRotation(*mesh, report));
   display.Say(Table(report, a, b));
   CAPSTAN_RETURN_IF_ERROR(WriteReport(flags.report, report));
   display.Say(absl::StrCat("report: ", flags.report));
@@ -225,16 +281,24 @@ void AddDemoCommand(CLI::App& app) {
       ->capture_default_str();
   demo->add_option("--report", flags->report, "Where the result is written, as JSON")
       ->capture_default_str();
+  CLI::Option* by_hand = demo->add_flag(
+      "--by-hand", flags->by_hand,
+      "Replace the files of the CA directory phase by phase, as the guide does by hand");
+  demo->add_flag("--one-stroke", flags->one_stroke,
+                 "Replace root A's CA directory by root B's at once: the same phases follow")
+      ->excludes(by_hand);
   demo->add_flag("--keep", flags->keep, "Leave the mesh running at the end, until Ctrl-C");
   demo->footer(
       "Starts capstand, two agents, two real Envoys (httpbin and sleep) and httpbin on 127.0.0.1,\n"
-      "sends requests all the time, and walks root A -> A+B -> B signs -> B by replacing the files "
-      "of\n"
-      "the CA directory. Ends with 0 only if no request failed, nothing was restarted and every "
-      "phase\n"
-      "was seen in Envoy's own config dump and in handshakes.\n\n"
+      "sends requests all the time, and rotates root A -> A+B -> B signs -> B with `capstan rotate "
+      "start`.\n"
+      "Ends with 0 only if no request failed, nothing was restarted, every phase was seen in "
+      "Envoy's "
+      "own\n"
+      "config dump and in handshakes, and nobody was passed over at a gate.\n\n"
       "Examples:\n"
       "  capstan demo\n"
+      "  capstan demo --by-hand\n"
       "  capstan demo --keep --report /tmp/report.json");
   demo->callback([flags] { Demo(*flags); });
 }

@@ -1,328 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
-// `capstan pki` beside the real openssl: on the same keys and request files both must make the same
-// bytes, but for what is drawn or taken from the clock.
 #include "cli/pki.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <iostream>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "base/clock.h"
 #include "base/files.h"
-#include "base/random.h"
-#include "cli/commands.h"
 #include "cli/pki_profile.h"
 #include "cli/pki_subject.h"
+#include "cli/test_pki_commands.h"
 #include "cli/usage.h"
-#include "x509/der.h"
+#include "x509/test_request_files.h"
 
 namespace capstan::cli {
 namespace {
 
 namespace fs = std::filesystem;
-using ::testing::Each;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
-
-// The request file of the guide's step 5 with its two mistakes corrected, and the parts they were
-// in.
-constexpr char kGuideFile[] = R"([ req ]
-default_bits = 2048
-prompt = no
-utf8 = yes
-encrypt_key = no
-distinguished_name  = %DN%
-req_extensions = req_ext
-x509_extensions = req_ext
-
-[ req_dn ]
-O = Istio
-CN = %CN%
-
-[ req_ext ]
-subjectKeyIdentifier = hash
-basicConstraints = critical, CA:%CA%
-keyUsage = critical, digitalSignature, nonRepudiation, keyEncipherment, keyCertSign
-)";
-constexpr char kIstioWorkloadFile[] = R"([ req ]
-encrypt_key = no
-prompt = no
-utf8 = yes
-default_md = sha256
-default_bits = 4096
-req_extensions = req_ext
-x509_extensions = req_ext
-distinguished_name = req_dn
-[ req_ext ]
-subjectKeyIdentifier = hash
-basicConstraints = critical, CA:false
-keyUsage = digitalSignature, keyEncipherment
-extendedKeyUsage = serverAuth, clientAuth
-subjectAltName=@san
-[ san ]
-URI.1 = spiffe://cluster.local/ns/foo/sa/default
-[ req_dn ]
-O = Istio
-CN = Workload
-L = foo
-)";
-// Byte for byte what Istio's makefile writes.
-constexpr char kIstioRootFile[] = R"([ req ]
-encrypt_key = no
-prompt = no
-utf8 = yes
-default_md = sha256
-default_bits = 4096
-req_extensions = req_ext
-x509_extensions = req_ext
-distinguished_name = req_dn
-[ req_ext ]
-subjectKeyIdentifier = hash
-basicConstraints = critical, CA:true
-keyUsage = critical, digitalSignature, nonRepudiation, keyEncipherment, keyCertSign
-[ req_dn ]
-O = Istio
-CN = Root CA
-)";
-constexpr char kIstioIntermediateFile[] = R"([ req ]
-encrypt_key = no
-prompt = no
-utf8 = yes
-default_md = sha256
-default_bits = 4096
-req_extensions = req_ext
-x509_extensions = req_ext
-distinguished_name = req_dn
-[ req_ext ]
-subjectKeyIdentifier = hash
-basicConstraints = critical, CA:true, pathlen:0
-keyUsage = critical, digitalSignature, nonRepudiation, keyEncipherment, keyCertSign
-subjectAltName=@san
-[ san ]
-DNS.1 = istiod.istio-system.svc
-[ req_dn ]
-O = Istio
-CN = Intermediate CA
-L = intermediateA
-)";
-
-std::string GuideFile(const std::string& dn, const std::string& cn, const std::string& ca) {
-  return absl::StrReplaceAll(kGuideFile, {{"%DN%", dn}, {"%CN%", cn}, {"%CA%", ca}});
-}
-
-// Collects what is printed to a stream while it lives.
-class Captured {
- public:
-  explicit Captured(std::ostream& stream) : stream_(stream), old_(stream.rdbuf(text_.rdbuf())) {}
-  ~Captured() { stream_.rdbuf(old_); }
-  std::string text() const { return text_.str(); }
-
- private:
-  std::ostringstream text_;
-  std::ostream& stream_;
-  std::streambuf* old_;
-};
-
-struct Result {
-  int code;
-  std::string out;
-  std::string err;
-};
-
-// The fields of a certificate that request and issuer decide: all of the TBSCertificate but the
-// serial number and the validity.
-std::vector<std::string> DecidedFields(const x509::Certificate& certificate) {
-  x509::der::Reader outer(certificate.der());
-  auto whole = outer.Enter(x509::der::kSequence, "certificate");
-  auto tbs = whole->Enter(x509::der::kSequence, "TBSCertificate");
-  std::vector<std::string> fields;
-  for (int i = 0; !tbs->empty(); ++i) {
-    auto field = tbs->ReadAny("field");
-    if (i != 1 && i != 4) fields.emplace_back(field->full);
-  }
-  EXPECT_EQ(fields.size(), 6u);  // version, algorithm, issuer, subject, key, extensions
-  return fields;
-}
-
-class PkiTest : public ::testing::Test {
- protected:
-  void SetUp() override {
-    before_ = fs::current_path();
-    folder_ = fs::temp_directory_path() / absl::StrCat("capstan-pki-", SystemRandom().Uuid());
-    fs::create_directory(folder_);
-    fs::current_path(folder_);
-  }
-  void TearDown() override {
-    fs::current_path(before_);
-    fs::remove_all(folder_);
-  }
-
-  // Runs `capstan pki ARGUMENTS`.
-  Result Pki(std::vector<std::string> arguments) {
-    CLI::App app("capstan", "capstan");
-    app.require_subcommand(1);
-    AddPkiCommands(app);
-    std::vector<const char*> argv = {"capstan", "pki"};
-    for (const std::string& argument : arguments) argv.push_back(argument.c_str());
-    Captured out(std::cout);
-    Captured err(std::cerr);
-    const int code =
-        RunProgram(app, static_cast<int>(argv.size()), argv.data(), std::cout, std::cerr);
-    return {code, out.text(), err.text()};
-  }
-  void MustPki(std::vector<std::string> arguments) {
-    const Result result = Pki(arguments);
-    ASSERT_EQ(result.code, kDone) << absl::StrJoin(arguments, " ") << "\n" << result.err;
-  }
-
-  // Runs a command line of a shell; its output is appended to "shell.log".
-  int Shell(const std::string& line) {
-    const int status = std::system(absl::StrCat("{ ", line, "; } >>shell.log 2>&1").c_str());
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  }
-  void MustShell(const std::string& line) {
-    ASSERT_EQ(Shell(line), 0) << line << "\n" << Read("shell.log");
-  }
-  void RequireOpenSsl() {
-    if (Shell("openssl version") != 0) GTEST_SKIP() << "the openssl program is not installed";
-  }
-
-  std::string Read(const std::string& path) { return ReadFile(path).value_or(""); }
-  void Write(const std::string& path, std::string_view text) {
-    ASSERT_TRUE(WriteFileAtomically(path, text, 0644, Overwrite::kReplace).ok());
-  }
-  x509::Certificate Load(const std::string& path) {
-    auto certificates = x509::ParsePemCertificates(Read(path));
-    EXPECT_TRUE(certificates.ok()) << path << ": " << certificates.status();
-    return certificates->front();
-  }
-  mode_t ModeOf(const std::string& path) {
-    struct stat st;
-    return stat(path.c_str(), &st) == 0 ? st.st_mode & 07777 : 0;
-  }
-  std::vector<std::string> Files() {
-    std::vector<std::string> names;
-    for (const auto& entry : fs::recursive_directory_iterator(".")) {
-      if (entry.is_regular_file()) names.push_back(entry.path().lexically_normal().string());
-    }
-    std::sort(names.begin(), names.end());
-    std::erase(names, "shell.log");
-    return names;
-  }
-
-  // A root of 2048 bits, quick to make.
-  void MakeRoot() { MustPki({"root-ca", "--rootca-keysz", "2048"}); }
-
- private:
-  fs::path before_;
-  fs::path folder_;
-};
-
-// --- Beside openssl ---
-
-struct ParityCase {
-  std::string name;
-  std::string file;
-};
-
-std::vector<ParityCase> ParityCases() {
-  return {{"guide_ca", GuideFile("req_dn", "Root CA", "true")},
-          {"guide_leaf", GuideFile("req_dn", "productpage", "false")},
-          {"istio_root", kIstioRootFile},
-          {"istio_intermediate", kIstioIntermediateFile},
-          {"istio_workload", kIstioWorkloadFile}};
-}
-
-class PkiParityTest : public PkiTest, public ::testing::WithParamInterface<ParityCase> {
- protected:
-  void SetUp() override {
-    PkiTest::SetUp();
-    RequireOpenSsl();
-    Write("request.conf", GetParam().file);
-    MustPki({"key", "--type", "rsa-2048", "--out", "subject.key"});
-  }
-};
-
-TEST_P(PkiParityTest, RequestsAreEqual) {
-  MustPki({"csr", "--key", "subject.key", "--request-file", "request.conf", "--out", "ours.csr"});
-  MustShell("openssl req -new -key subject.key -config request.conf -out theirs.csr");
-  EXPECT_EQ(Read("ours.csr"), Read("theirs.csr"));  // RSA signatures are deterministic
-}
-
-TEST_P(PkiParityTest, SelfSignedCertificatesAreEqual) {
-  MustPki({"sign", "--self-sign", "subject.key", "--request-file", "request.conf", "--days", "365",
-           "--out", "ours.pem"});
-  MustShell(
-      "openssl req -x509 -new -nodes -key subject.key -days 365 -out theirs.pem -config "
-      "request.conf");
-  const x509::Certificate ours = Load("ours.pem");
-  const x509::Certificate theirs = Load("theirs.pem");
-  EXPECT_EQ(DecidedFields(ours), DecidedFields(theirs));
-  EXPECT_EQ(ours.not_after() - ours.not_before(), theirs.not_after() - theirs.not_before());
-  EXPECT_LE(absl::AbsDuration(ours.not_before() - theirs.not_before()), absl::Minutes(1));
-}
-
-TEST_P(PkiParityTest, SelfSignedRequestsAreEqual) {
-  MustPki({"csr", "--key", "subject.key", "--request-file", "request.conf", "--out", "r.csr"});
-  MustPki({"sign", "--self-sign", "subject.key", "--csr", "r.csr", "--request-file", "request.conf",
-           "--out", "ours.pem"});
-  MustShell(
-      "openssl x509 -req -days 365 -signkey subject.key -extensions req_ext -extfile request.conf "
-      "-in r.csr -out theirs.pem");
-  EXPECT_EQ(DecidedFields(Load("ours.pem")), DecidedFields(Load("theirs.pem")));
-}
-
-TEST_P(PkiParityTest, SignedCertificatesAreEqualAndVerify) {
-  MakeRoot();
-  MustPki({"csr", "--key", "subject.key", "--request-file", "request.conf", "--out", "r.csr"});
-  std::vector<std::string> arguments = {
-      "sign",         "--csr",          "r.csr",        "--ca-cert", "root-cert.pem", "--ca-key",
-      "root-key.pem", "--request-file", "request.conf", "--out",     "ours.pem"};
-  if (absl::StrContains(GetParam().file, "CA:true")) arguments.push_back("--as-ca");
-  MustPki(arguments);
-  MustShell(
-      "openssl x509 -req -days 365 -CA root-cert.pem -CAkey root-key.pem -CAcreateserial "
-      "-extensions req_ext -extfile request.conf -in r.csr -out theirs.pem -sha256");
-  EXPECT_EQ(DecidedFields(Load("ours.pem")), DecidedFields(Load("theirs.pem")));
-  MustShell("openssl verify -CAfile root-cert.pem ours.pem");
-}
-
-INSTANTIATE_TEST_SUITE_P(RequestFiles, PkiParityTest, ::testing::ValuesIn(ParityCases()),
-                         [](const auto& info) { return info.param.name; });
-
-TEST_F(PkiTest, EveryKindOfKeySignsWhatOpenSslAccepts) {
-  RequireOpenSsl();
-  if (IsSkipped()) return;
-  for (const std::string type : {"rsa-3072", "ecdsa-p256", "ecdsa-p384"}) {
-    fs::create_directory(type);
-    MustPki({"root-ca", "--dir", type, "--key-type", type});
-    MustPki({"intermediate-cacerts", "a", "--dir", type, "--key-type", type});
-    MustPki({"csr", "--new-key", type + "/leaf.key", "--key-type", type, "--out",
-             type + "/leaf.csr", "--spiffe-id", "spiffe://cluster.local/ns/a/sa/b"});
-    MustPki({"sign", "--csr", type + "/leaf.csr", "--ca-cert", type + "/a/ca-cert.pem", "--ca-key",
-             type + "/a/ca-key.pem", "--validity", "24h", "--out", type + "/leaf.pem",
-             "--spiffe-id", "spiffe://cluster.local/ns/a/sa/b"});
-    MustShell(absl::StrCat("openssl verify -x509_strict -purpose sslserver -CAfile ", type,
-                           "/root-cert.pem -untrusted ", type, "/a/ca-cert.pem ", type,
-                           "/leaf.pem"));
-    MustShell(absl::StrCat("openssl pkey -check -noout -in ", type, "/leaf.key"));
-  }
-}
+using x509::testing::GuideFile;
+using x509::testing::kIstioIntermediateFile;
+using x509::testing::kIstioRootFile;
 
 // --- The guide's steps ---
 

@@ -3,16 +3,12 @@
 
 #include <algorithm>
 
+#include "cli/wrap.h"
+
 namespace capstan::cli {
 namespace {
 
 constexpr size_t kGap = 3;
-
-size_t Width(const std::string& text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
-    return (static_cast<unsigned char>(c) & 0xC0) != 0x80;
-  }));
-}
 
 }  // namespace
 
@@ -33,7 +29,7 @@ std::string Table::Render() const {
   std::vector<size_t> widths(rows_.front().size());
   for (const auto& row : rows_) {
     for (size_t i = 0; i < row.size(); ++i) {
-      widths[i] = std::max(widths[i], Width(row[i]));
+      widths[i] = std::max(widths[i], TextWidth(row[i]));
     }
   }
   std::string text;
@@ -41,7 +37,7 @@ std::string Table::Render() const {
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
       line += row[i];
-      line.append(widths[i] - Width(row[i]) + kGap, ' ');
+      line.append(widths[i] - TextWidth(row[i]) + kGap, ' ');
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";
