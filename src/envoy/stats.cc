@@ -132,6 +132,13 @@ absl::StatusOr<Counters> ParseStatsJson(std::string_view json) {
   return counters;
 }
 
+Counters Without(Counters counters, std::initializer_list<std::string_view> prefixes) {
+  for (const std::string_view prefix : prefixes) {
+    std::erase_if(counters, [&](const auto& entry) { return entry.first.starts_with(prefix); });
+  }
+  return counters;
+}
+
 uint64_t SumOf(const Counters& counters, std::string_view suffix) {
   uint64_t sum = 0;
   for (const auto& [name, value] : counters) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <map>
 #include <string>
 #include <string_view>
@@ -16,6 +17,9 @@ using Counters = std::map<std::string, uint64_t>;
 
 // The answer of /stats?format=json. Text readouts and histograms are skipped.
 absl::StatusOr<Counters> ParseStatsJson(std::string_view json);
+
+// The counters but those of listeners and clusters whose name starts with one of `prefixes`.
+Counters Without(Counters counters, std::initializer_list<std::string_view> prefixes);
 
 // The sum of the counters whose name is `suffix` or ends with "." and `suffix`.
 uint64_t SumOf(const Counters& counters, std::string_view suffix);

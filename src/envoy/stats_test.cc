@@ -55,6 +55,19 @@ TEST(CountTls, LeavesResumedHandshakesOut) {
   EXPECT_EQ(CountTls(counters).secrets_not_ready, 1);
 }
 
+TEST(Without, LeavesOutWhatStartsSo) {
+  const Counters counters = Without({{"listener.inbound.ssl.handshake", 1},
+                                     {"listener.inbound.probe.ssl.handshake", 10},
+                                     {"listener.probe.ssl.handshake", 100},
+                                     {"listener.probes.ssl.handshake", 1000},
+                                     {"cluster.sds.ssl.connection_error", 1},
+                                     {"cluster.sds.upstream_cx_connect_fail", 1}},
+                                    {"listener.probe.", "cluster.sds."});
+  EXPECT_EQ(CountTls(counters).handshakes, 1011);
+  EXPECT_EQ(CountTls(counters).connection_errors, 0);
+  EXPECT_EQ(SumOf(counters, "upstream_cx_connect_fail"), 0);
+}
+
 TEST(SumOf, MatchesWholeNames) {
   const Counters counters{{"a.handshake", 1}, {"a.no_handshake", 10}, {"handshake", 100}};
   EXPECT_EQ(SumOf(counters, "handshake"), 101);

@@ -82,19 +82,13 @@ absl::Status Mesh::StartAll(const trust::CaFiles& ca_files) {
 }
 
 absl::Status Mesh::StartControlPlane() {
-  std::vector<std::string> argv = {absl::StrCat(options_.tools.programs, "/capstand"),
-                                   "--state-dir",
-                                   Path("capstand"),
-                                   "--listen",
-                                   Loopback(control_port_),
-                                   "--advertise",
-                                   Loopback(control_port_),
-                                   "--http",
-                                   Loopback(http_port_),
-                                   "--trust-domain",
-                                   options_.trust_domain,
-                                   "--default-ttl",
-                                   absl::FormatDuration(options_.leaf_ttl)};
+  std::vector<std::string> argv = {
+      absl::StrCat(options_.tools.programs, "/capstand"), "--state-dir", Path("capstand"),
+      "--listen", Loopback(control_port_), "--advertise", Loopback(control_port_), "--http",
+      Loopback(http_port_), "--trust-domain", options_.trust_domain, "--default-ttl",
+      absl::FormatDuration(options_.leaf_ttl),
+      // Made for this mesh a moment ago.
+      "--foreign-leaf-ttl", "0s", "--rotation-soak", absl::FormatDuration(options_.soak)};
   if (has_ca_directory_) argv.insert(argv.end(), {"--cacerts", ca_directory_});
   argv.insert(argv.end(), options_.capstand_flags.begin(), options_.capstand_flags.end());
   CAPSTAN_RETURN_IF_ERROR(Launch("capstand", std::move(argv), options_.capstand_environment));
@@ -124,7 +118,8 @@ absl::Status Mesh::StartAgent(const std::string& workload) {
   CAPSTAN_RETURN_IF_ERROR(
       Launch(AgentName(workload),
              {absl::StrCat(options_.tools.programs, "/capstan-agent"), "--join-file", join,
-              "--state-dir", state, "--socket", absl::StrCat(state, "/sds.sock")}));
+              "--state-dir", state, "--socket", absl::StrCat(state, "/sds.sock"), "--probe",
+              Loopback(ports_.at(workload).probe)}));
   if (!WaitFor(kStartTimeout, [&] { return FileExists(absl::StrCat(state, "/sds.sock")); })) {
     return absl::UnavailableError(absl::StrCat("the agent of ", workload, " opened no socket:\n",
                                                LogTail(AgentName(workload))));
@@ -170,9 +165,8 @@ absl::Status Mesh::AwaitEnvoy(const std::string& workload) {
 
 absl::Status Mesh::Launch(const std::string& name, std::vector<std::string> argv,
                           std::vector<std::string> environment) {
-  commands_[name] = {.argv = std::move(argv),
-                     .environment = std::move(environment),
-                     .log_path = LogPath(name)};
+  commands_[name] = {
+      .argv = std::move(argv), .environment = std::move(environment), .log_path = LogPath(name)};
   start_order_.push_back(name);
   return Restart(name);
 }
@@ -235,24 +229,19 @@ absl::StatusOr<HeldSecrets> Mesh::Held(const std::string& workload) const {
 
 absl::StatusOr<DataPath> Mesh::Counters(const std::string& workload) const {
   CAPSTAN_ASSIGN_OR_RETURN(
-      auto stats,
+      auto all,
       envoy::AdminClient(AdminAddress(workload))
           .Stats(
               "ssl\\.|upstream_rq_retry|upstream_cx_connect_fail|inbound\\.downstream_cx_total"));
+  const auto stats = envoy::Without(std::move(all), {"listener.probe.", "cluster.sds."});
+  const envoy::TlsCounts tls = envoy::CountTls(stats);
   DataPath seen;
-  for (const auto& [name, value] : stats) {
-    const int64_t count = static_cast<int64_t>(value);
-    if (absl::StartsWith(name, "listener.probe.") || absl::StartsWith(name, "cluster.sds."))
-      continue;
-    if (name == "listener.inbound.downstream_cx_total") seen.connections += count;
-    if (name == "listener.inbound.ssl.handshake") seen.full_handshakes += count;
-    if (name == "listener.inbound.ssl.session_reused") seen.full_handshakes -= count;
-    if (absl::StrContains(name, ".upstream_rq_retry")) seen.retries += count;
-    if (absl::StrContains(name, ".ssl.fail_verify")) seen.fail_verify += count;
-    if (absl::EndsWith(name, ".ssl.connection_error") ||
-        absl::EndsWith(name, ".upstream_cx_connect_fail")) {
-      seen.connection_errors += count;
-    }
+  seen.connections = envoy::SumOf(stats, "listener.inbound.downstream_cx_total");
+  seen.full_handshakes = envoy::CountTls(stats, "listener.inbound.").full_handshakes();
+  seen.fail_verify = tls.verify_failures;
+  seen.connection_errors = tls.connection_errors + envoy::SumOf(stats, "upstream_cx_connect_fail");
+  for (const auto& [name, value] : stats) {  // those that a limit forbade count too
+    if (absl::StrContains(name, ".upstream_rq_retry")) seen.retries += value;
   }
   return seen;
 }

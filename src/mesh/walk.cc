@@ -125,7 +125,7 @@ class Walker {
 
   absl::StatusOr<PhaseReport> WalkPhase(const Phase& phase, bool change) {
     const absl::Duration began = RealClock().Monotonic();
-    if (change) CAPSTAN_RETURN_IF_ERROR(ReplaceCaFiles(mesh_.ca_directory(), phase.files));
+    if (change) CAPSTAN_RETURN_IF_ERROR(options_.enter(mesh_, phase));
     PhaseReport done{.name = phase.name};
     absl::Status last;
     absl::Status converged =

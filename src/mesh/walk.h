@@ -60,6 +60,12 @@ struct WalkOptions {
   int64_t least_requests = 5000;
   int64_t least_handshakes = 500;  // full ones, in all
   int64_t least_handshakes_per_phase = 100;
+  // What brings a phase about, but for the first; unless told, its files replace those of the CA
+  // directory. Where capstand walks by itself it has something to do for the second phase only, and
+  // its gates must soak long enough for each phase to be looked at.
+  std::function<absl::Status(Mesh&, const Phase&)> enter = [](Mesh& mesh, const Phase& phase) {
+    return ReplaceCaFiles(mesh.ca_directory(), phase.files);
+  };
 };
 
 // Called as the walk goes on, from the walking thread. `tick` is called often and may stop the walk
@@ -75,10 +81,9 @@ struct WalkObserver {
 // handshakes made now; if not, FailedPrecondition says who is not and how.
 absl::StatusOr<std::vector<WorkloadView>> CheckPhase(Mesh& mesh, const Phase& phase);
 
-// Walks the phases under traffic by replacing the files of the CA directory, going on only when all
-// that a phase demands was seen. The mesh runs with the files of the first phase. Cancelled: the
-// observer stopped it; DeadlineExceeded: a phase did not come about. Whatever failed on the way is
-// in `problems`.
+// Walks the phases under traffic, going on only when all that a phase demands was seen. The mesh
+// runs with the files of the first phase. Cancelled: the observer stopped it; DeadlineExceeded: a
+// phase did not come about. Whatever failed on the way is in `problems`.
 absl::StatusOr<WalkReport> Walk(Mesh& mesh, const std::vector<Phase>& phases, Traffic& traffic,
                                 const WalkOptions& options, const WalkObserver& observer);
 
