@@ -16,9 +16,10 @@ class CrashSweepTest : public MeshTest {
 
   void BeginWithMoments() {
     mesh::Mesh::Options options;
-    options.capstand_environment = {
-        absl::StrCat("LD_PRELOAD=", CAPSTAN_DIE_AT_LIBRARY),
-        absl::StrCat("CAPSTAN_DIE_AT=", DieAt())};
+    // Every step at once: what happens between two files' changes is then the same each time.
+    options.capstand_flags = {"--reload", "immediate"};
+    options.capstand_environment = {absl::StrCat("LD_PRELOAD=", CAPSTAN_DIE_AT_LIBRARY),
+                                    absl::StrCat("CAPSTAN_DIE_AT=", DieAt())};
     Begin(phases_.front().files, options);
     Await(phases_.front());
   }
@@ -31,12 +32,16 @@ class CrashSweepTest : public MeshTest {
     ReplaceCa(to.files);
     mesh::Process& capstand = mesh_->process("capstand");
     absl::Duration settled = absl::InfiniteDuration();
-    const bool died = mesh::WaitFor(absl::Seconds(60), [&] {
-      const absl::Duration now = RealClock().Monotonic();
-      if (capstand.Ended()) return true;
-      if (settled == absl::InfiniteDuration() && mesh::CheckPhase(*mesh_, to).ok()) settled = now;
-      return now - settled > absl::Seconds(2);
-    }) && capstand.Ended();
+    const bool died = mesh::WaitFor(absl::Seconds(60),
+                                    [&] {
+                                      const absl::Duration now = RealClock().Monotonic();
+                                      if (capstand.Ended()) return true;
+                                      if (settled == absl::InfiniteDuration() &&
+                                          mesh::CheckPhase(*mesh_, to).ok())
+                                        settled = now;
+                                      return now - settled > absl::Seconds(2);
+                                    }) &&
+                      capstand.Ended();
     std::filesystem::remove(DieAt());
     if (died) EXPECT_TRUE(mesh_->Restart("capstand").ok());
     Await(to);
