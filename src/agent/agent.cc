@@ -152,7 +152,7 @@ lifecycle::Driver::Ports Agent::PortsFor(const std::string& name,
                              {{"certificate", name}, {"result", result}})
                     .Increment();
                 if (result != "issued" && !stream_.connected()) catch_up_.Ask();
-                if (result == "refused" && token_ && credential_) FallBackToCredential();
+                if (name == "credential") OnCredentialAttempt(result);
               }};
 }
 
@@ -205,6 +205,11 @@ absl::StatusOr<x509::PrivateKey> Agent::NewCredentialKey() {
                            x509::PrivateKey::Generate(x509::KeyType::kEcdsaP256));
   Keep("credential key", env_.state.SavePendingKey(key));
   return key;
+}
+
+void Agent::OnCredentialAttempt(const std::string& result) {
+  refused_ = result == "refused" && !token_;
+  if (result == "refused" && token_ && credential_) FallBackToCredential();
 }
 
 void Agent::FallBackToCredential() {
@@ -322,14 +327,19 @@ void Agent::TakeTrust(lifecycle::Trust next) {
     auto channel = NewChannel();
     if (channel.ok()) {
       ca_.UseChannel(*channel);
-      // What the stream's server showed was verified by the roots of then; unless one of them is
-      // gone that still holds, and nobody has to shake hands again.
-      removed ? stream_.Connect(*std::move(channel)) : stream_.UseNext(*std::move(channel));
+      UseForStream(*std::move(channel), removed);
     }
   }
   credential_driver_.OnBundle(trust_.bundle);
   workload_driver_.OnBundle(trust_.bundle);
   if (removed) ReplaceDisowned();
+}
+
+void Agent::UseForStream(std::shared_ptr<grpc::Channel> channel, bool at_once) {
+  if (!credential_ || !lapsed_.empty()) return;  // there is none before there is a good credential
+  // What the stream's server showed was verified by the roots of then; unless one of them is gone
+  // that still holds, and nobody has to shake hands again.
+  at_once ? stream_.Connect(std::move(channel)) : stream_.UseNext(std::move(channel));
 }
 
 void Agent::ReplaceDisowned() {
@@ -450,7 +460,7 @@ std::string Agent::Lapse() const {
 
 void Agent::SayIfLockedOut() {
   const std::string lapse = Lapse();
-  const bool locked_out = !lapse.empty() && !credential_driver_.last_failure().empty();
+  const bool locked_out = !lapse.empty() && refused_;
   if (std::exchange(locked_out_, locked_out) || !locked_out) return;
   log::Error(
       "the credential has lapsed, and the control plane did not renew it",

@@ -99,6 +99,8 @@ class Agent {
   // Keeps going when the disk does not: says so, counts, and reports it until a write succeeds.
   void Keep(const std::string& what, const absl::Status& written);
   void SaveAll();
+  void UseForStream(std::shared_ptr<grpc::Channel> channel, bool at_once);
+  void OnCredentialAttempt(const std::string& result);
   // The join token was refused: what is left is a credential that lapsed.
   void FallBackToCredential();
   // Why the credential does not verify any more; empty: it does, or there is none.
@@ -122,6 +124,7 @@ class Agent {
   std::string trust_error_;  // why the last update was refused; empty: it was not
   std::string state_error_;  // why the last write to the state directory failed
   std::string stream_error_;
+  bool refused_ = false;  // the last request for a credential, made with the one before it
   bool locked_out_ = false;
 
   rpc::GrpcCaClient ca_;

@@ -35,13 +35,13 @@ TEST_F(SleptTest, ComesBackThroughTheHistoryWithAnExpiredCredential) {
   mesh::Mesh::Options options;
   options.leaf_ttl = absl::Seconds(20);
   options.capstand_flags = {"--rejoin-grace", "1h"};
-  Begin(a_->files, options);
+  ASSERT_NO_FATAL_FAILURE(Begin(a_->files, options));
   auto c = mesh::MakeRoot(tools_, folder_, "C", "ecdsa-p256");
   ASSERT_TRUE(c.ok()) << c.status();
 
   mesh_->process("agent-sleep").Kill();
-  Become(*b_);
-  Become(*c);
+  ASSERT_NO_FATAL_FAILURE(Become(*b_));
+  ASSERT_NO_FATAL_FAILURE(Become(*c));
   traffic_->Stop();
   Run(absl::Seconds(20));  // the sleeper's certificates are over
 
