@@ -68,6 +68,20 @@ absl::StatusOr<std::vector<std::string>> AnswerOf(const Call& call, const grpc::
                                   call.response.cert_chain().end());
 }
 
+// Ends a call where its answer is taken, not on the thread of gRPC's that brings it: with the call
+// may go the last reference to a channel that was replaced meanwhile, and that may join this
+// thread.
+template <typename EndedCall, typename CallSet>
+void HandOver(std::shared_ptr<EndedCall> call, const grpc::Status& status, Executor& executor,
+              lifecycle::CaClient::Callback done, CallSet& calls) {
+  EndedCall* ended = call.get();
+  absl::StatusOr<std::vector<std::string>> answer = AnswerOf(*call, status);
+  executor.Post([call = std::move(call), done = std::move(done), answer = std::move(answer)] {
+    done(answer);
+  });
+  calls.Remove(ended);  // the executor may be gone from here on
+}
+
 }  // namespace
 
 // The calls under way, so that none outlives the client unnoticed.
@@ -127,9 +141,8 @@ void GrpcCaClient::CreateCertificate(const Request& request, Callback done) {
   call->stub->async()->CreateCertificate(
       &call->context, &call->request, &call->response,
       [call, calls = calls_, &executor = executor_,
-       done = std::move(done)](const grpc::Status& status) {
-        executor.Post([done, answer = AnswerOf(*call, status)] { done(answer); });
-        calls->Remove(call.get());  // the executor may be gone from here on
+       done = std::move(done)](const grpc::Status& status) mutable {
+        HandOver(std::move(call), status, executor, std::move(done), *calls);
       });
 }
 
@@ -144,9 +157,8 @@ void GrpcCaClient::CreateProbeCertificate(const ProbeRequest& request, Callback 
   call->stub->async()->CreateProbeCertificate(
       &call->context, &call->request, &call->response,
       [call, calls = calls_, &executor = executor_,
-       done = std::move(done)](const grpc::Status& status) {
-        executor.Post([done, answer = AnswerOf(*call, status)] { done(answer); });
-        calls->Remove(call.get());  // the executor may be gone from here on
+       done = std::move(done)](const grpc::Status& status) mutable {
+        HandOver(std::move(call), status, executor, std::move(done), *calls);
       });
 }
 
