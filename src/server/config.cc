@@ -109,10 +109,10 @@ const absl::Duration* Value(const std::optional<absl::Duration>* duration) {
 
 // A duration, or `word` for `absent`.
 template <typename Target>
-void AddDurationOr(Settings& settings, std::string name, std::string help, std::string word,
-                   Target absent, Target* target) {
+void AddDurationOr(Settings& settings, const std::string& name, const std::string& help,
+                   const std::string& word, Target absent, Target* target) {
   settings.Custom(
-      std::move(name), std::move(help), absl::StrCat("DURATION|", word),
+      name, help, absl::StrCat("DURATION|", word),
       [word, absent, target](std::string_view text) -> absl::Status {
         if (text == word) {
           *target = absent;

@@ -149,6 +149,7 @@ class TrustKeeper {
 
   // trust_walk.cc
   absl::Status Walk(Outcome& outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status TakeSteps(Outcome& outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   rotation::Observation Look(const rotation::Gate& gate, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SayWhatIsWaitedFor(const rotation::Decision& decision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -44,32 +44,34 @@ absl::Status TrustKeeper::Advance() {
 absl::Status TrustKeeper::Walk(Outcome& outcome) {
   if (!desired_.has_value() || desired_->applied()) return absl::OkStatus();
   const size_t done_before = outcome.steps.size();
-  absl::Status walked = [&]() -> absl::Status {
-    while (true) {
-      RefreshReservations();
-      const rotation::Instant now{clock_.Now(), clock_.Monotonic()};
-      const rotation::Rotation rotation =
-          RotationOf(rotation_.value_or(store::RotationRecord()), exempt_, options_.rotation);
-      const rotation::Question question = machine_.Ask(*situation_, *wish_, rotation, now);
-      seen_ = Look(question.gate, now.wall);
-      decision_ = machine_.Decide(question, seen_, rotation, now);
-      SayWhatIsWaitedFor(decision_);
-      if (decision_.finished) return FinishWish(decision_.passed_over);
-      const std::optional<Step> step = std::exchange(decision_.step, std::nullopt);
-      if (!step.has_value()) return absl::OkStatus();
-      const Situation before = *situation_;
-      CAPSTAN_RETURN_IF_ERROR(
-          Annotate(Perform(*step, decision_.passed_over),
-                   absl::StrCat("stopped before ", rotation::StepName(step->kind))));
-      story::StepDone(*step, before);
-      outcome.steps.push_back(absl::StrCat(rotation::StepName(step->kind), ": ", step->why));
-    }
-  }();
+  absl::Status walked = TakeSteps(outcome);
   if (outcome.steps.size() > done_before) {
     if (auto serving = serving_.Get()) story::Certificates(*serving, *situation_);
     story::ReloadDone(*situation_);
   }
   return walked;
+}
+
+absl::Status TrustKeeper::TakeSteps(Outcome& outcome) {
+  while (true) {
+    RefreshReservations();
+    const rotation::Instant now{clock_.Now(), clock_.Monotonic()};
+    const rotation::Rotation rotation =
+        RotationOf(rotation_.value_or(store::RotationRecord()), exempt_, options_.rotation);
+    const rotation::Question question = machine_.Ask(*situation_, *wish_, rotation, now);
+    seen_ = Look(question.gate, now.wall);
+    decision_ = machine_.Decide(question, seen_, rotation, now);
+    SayWhatIsWaitedFor(decision_);
+    if (decision_.finished) return FinishWish(decision_.passed_over);
+    const std::optional<Step> step = std::exchange(decision_.step, std::nullopt);
+    if (!step.has_value()) return absl::OkStatus();
+    const Situation before = *situation_;
+    CAPSTAN_RETURN_IF_ERROR(
+        Annotate(Perform(*step, decision_.passed_over),
+                 absl::StrCat("stopped before ", rotation::StepName(step->kind))));
+    story::StepDone(*step, before);
+    outcome.steps.push_back(absl::StrCat(rotation::StepName(step->kind), ": ", step->why));
+  }
 }
 
 // What the observer sees, and what the keeper itself knows to keep this gate shut.
