@@ -40,17 +40,26 @@ std::string AgentLacks(const Report& report, const Target& target, const std::st
                       " (it has ", Version(report.bundle), ")", error);
 }
 
-std::string TrustLacks(const Report& report, const Target& target) {
+// What the first connected consumer lacks by `missing`, "" for nothing; where none is connected,
+// that.
+template <typename Missing>
+std::string ConsumersLack(const Report& report, Missing missing) {
   bool any = false;
   for (const Consumer& consumer : report.consumers) {
     if (!consumer.connected) continue;
     any = true;
-    if (consumer.acknowledged_bundle == target.bundle) continue;
-    return absl::StrCat(Named(consumer), " has not acknowledged the bundle of sequence ",
-                        target.bundle.sequence, " (it has ", Version(consumer.acknowledged_bundle),
-                        ")", Refusal(consumer));
+    const std::string lacks = missing(consumer);
+    if (!lacks.empty()) return absl::StrCat(Named(consumer), " ", lacks, Refusal(consumer));
   }
   return any ? "" : "no consumer is connected to its agent";
+}
+
+std::string TrustLacks(const Report& report, const Target& target) {
+  return ConsumersLack(report, [&](const Consumer& consumer) -> std::string {
+    if (consumer.acknowledged_bundle == target.bundle) return "";
+    return absl::StrCat("has not acknowledged the bundle of sequence ", target.bundle.sequence,
+                        " (it has ", Version(consumer.acknowledged_bundle), ")");
+  });
 }
 
 std::string LeafLacks(const Leaf& leaf, const char* what, const Target& target, absl::Time now) {
@@ -68,15 +77,11 @@ std::string MoveLacks(const Report& report, const Target& target, const std::str
   if (std::string lacks = LeafLacks(report.leaf, "leaf", target, now); !lacks.empty()) {
     return lacks + error;
   }
-  bool any = false;
-  for (const Consumer& consumer : report.consumers) {
-    if (!consumer.connected) continue;
-    any = true;
-    if (consumer.acknowledged_leaf_serial == report.leaf.serial) continue;
-    return absl::StrCat(Named(consumer), " has not acknowledged the leaf ", report.leaf.serial,
-                        Refusal(consumer));
-  }
-  if (!any) return "no consumer is connected to its agent";
+  std::string unacknowledged = ConsumersLack(report, [&](const Consumer& consumer) -> std::string {
+    if (consumer.acknowledged_leaf_serial == report.leaf.serial) return "";
+    return absl::StrCat("has not acknowledged the leaf ", report.leaf.serial);
+  });
+  if (!unacknowledged.empty()) return unacknowledged;
   // An agent that says nothing of its credential (an earlier version) has one of the same
   // authority.
   if (report.credential.empty()) return "";
@@ -175,7 +180,6 @@ std::string ServedLacks(const Report& report, const Target& target) {
 
 Standing StandingOf(const Workload& workload, const Target& target, absl::Time now) {
   Standing standing;
-  standing.known = true;
   standing.connected = workload.connected();
   standing.until = LastEnd(workload);
   standing.counted = standing.connected || standing.until > now;

@@ -25,7 +25,6 @@ struct Target {
 
 // How far one workload is, each condition with what is missing; "" where nothing is.
 struct Standing {
-  bool known = false;    // to this fleet at all
   bool counted = false;  // connected, or holds an unexpired leaf: one of the population
   bool connected = false;
   std::string agent;    // its agent verified and holds the bundle

@@ -32,7 +32,6 @@ Gate BeforeDroppingRoots(const Situation& now_is, const Wish& wish) {
     gate.leaving_roots.insert(root.FingerprintHex());
   }
   gate.accepted = wish.issuer;
-  gate.irreversible = true;
   return gate;
 }
 

@@ -37,7 +37,8 @@ struct Gate {
   std::optional<trust::AuthorityId> accepted;
   std::optional<trust::AuthorityId> refused;
   bool proof_required = false;  // also of consumers that no handshake can reach
-  bool irreversible = false;
+  // What a root's removal takes away no later step gives back.
+  bool irreversible() const { return !leaving_roots.empty(); }
   // Whether leaves of a signer, "root:FINGERPRINT" or "authority:ID", keep it shut.
   bool Concerns(std::string_view signer) const;
   friend bool operator==(const Gate&, const Gate&) = default;

@@ -85,7 +85,7 @@ Decision Machine::Decide(const Question& question, const Observation& seen,
         decision.passed_over.push_back({holder.name, std::move(why), now.wall});
       }
     }
-    if (report.gate.irreversible && !doubt.empty()) {
+    if (report.gate.irreversible() && !doubt.empty()) {
       report.holders.push_back({Holder::Kind::kClock, "clock", doubt});
     }
   }

@@ -90,7 +90,7 @@ TEST_F(MachineTest, InOneStrokeEachRemovalWaitsForItsGateAndItsSoak) {
   EXPECT_EQ(steps_,
             (std::vector{StepKind::kAddRoots, StepKind::kSwitchIssuer, StepKind::kMoveServing}));
   EXPECT_EQ(decision.gate.gate.kind, GateKind::kMove);
-  EXPECT_TRUE(decision.gate.gate.irreversible);
+  EXPECT_TRUE(decision.gate.gate.irreversible());
   EXPECT_TRUE(decision.gate.gate.leaving.contains(A().authority().id));
   Pass(absl::Seconds(30));
   decision = Walk();
@@ -227,7 +227,7 @@ TEST_F(MachineTest, AnIntermediateUnderTheSameRootRetiresItsPredecessorThroughTh
   Decision decision = Walk();
   EXPECT_EQ(steps_, std::vector{StepKind::kSwitchIssuer});
   EXPECT_EQ(decision.gate.gate.kind, GateKind::kMove);
-  EXPECT_FALSE(decision.gate.gate.irreversible);
+  EXPECT_FALSE(decision.gate.gate.irreversible());
   EXPECT_TRUE(decision.gate.gate.leaving.contains(A().authority().id));
   EXPECT_FALSE(decision.gate.gate.stays.contains(A().authority().id));
   EXPECT_EQ(PhaseOf(is_, wish_), Phase::kNewIssuer);

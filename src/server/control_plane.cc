@@ -101,11 +101,12 @@ void ControlPlane::PublishUpdate() {
 // What is tried follows from what is and what is wanted; time alone can end it, too.
 void ControlPlane::RefreshProbing() {
   rotation::Probing next;
-  auto situation = keeper_.situation();
-  auto wish = keeper_.wish();
-  const auto desired = keeper_.desired();
-  if (situation.has_value() && wish.has_value() && !desired->applied()) {
-    next = rotation::ProbingOf(*situation, *wish, clock_.Now());
+  if (const auto desired = keeper_.desired(); desired.has_value() && !desired->applied()) {
+    const auto situation = keeper_.situation();
+    const auto wish = keeper_.wish();
+    if (situation.has_value() && wish.has_value()) {
+      next = rotation::ProbingOf(*situation, *wish, clock_.Now());
+    }
   }
   {
     absl::MutexLock lock(&publishing_);
@@ -129,6 +130,7 @@ rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Ti
     seen.anybody = !fleet_.workloads().empty();
     seen.clock_offset = fleet_.ClockOffset(now);
   }
+  if (gate.kind == rotation::GateKind::kNone) return seen;
   absl::StatusOr<std::vector<store::TokenRecord>> open = store_.OpenTokens(now);
   if (!open.ok()) {
     // Nobody knows how many there are: that is no open gate.

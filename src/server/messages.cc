@@ -116,9 +116,7 @@ void Fill(const rotation::ReissuePlan& plan, const trust::AuthorityId& issuer,
   message->set_authority_id(issuer.hex());
   SetTime(plan.window.start, message->mutable_start());
   if (plan.window.length <= absl::ZeroDuration()) return;
-  const int64_t nanos = absl::ToInt64Nanoseconds(plan.window.length);
-  message->mutable_window()->set_seconds(nanos / 1'000'000'000);
-  message->mutable_window()->set_nanos(static_cast<int32_t>(nanos % 1'000'000'000));
+  SetDuration(plan.window.length, message->mutable_window());
   for (const absl::Time bound : plan.window.bounds) SetTime(bound, message->add_expiry_bounds());
 }
 
@@ -129,6 +127,11 @@ void SetTime(absl::Time time, google::protobuf::Timestamp* message) {
   message->set_seconds(seconds);
   message->set_nanos(
       static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
+}
+
+void SetDuration(absl::Duration duration, google::protobuf::Duration* message) {
+  message->set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
+  message->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
 }
 
 fleet::Report ReportOf(const fleet::v1::Report& message) {

@@ -29,5 +29,6 @@ control::v1::Authority AuthorityMessage(const rotation::Standing& standing,
 control::v1::Workload WorkloadMessage(const fleet::Key& key, const fleet::Workload& workload,
                                       const fleet::Current& current, absl::Time now);
 void SetTime(absl::Time time, google::protobuf::Timestamp* message);
+void SetDuration(absl::Duration duration, google::protobuf::Duration* message);
 
 }  // namespace capstan::server

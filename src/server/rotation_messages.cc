@@ -14,12 +14,6 @@ constexpr size_t kMostHolders = 100;
 // An absent member means "as configured"; whoever wants to wait without an end says more than this.
 constexpr absl::Duration kForEver = absl::Hours(24 * 36525);
 
-void SetDuration(absl::Duration duration, google::protobuf::Duration* message) {
-  const int64_t seconds = absl::IDivDuration(duration, absl::Seconds(1), &duration);
-  message->set_seconds(seconds);
-  message->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
-}
-
 absl::Duration DurationOf(const google::protobuf::Duration& message) {
   return absl::Seconds(message.seconds()) + absl::Nanoseconds(message.nanos());
 }

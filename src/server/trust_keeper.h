@@ -167,6 +167,7 @@ class TrustKeeper {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Take(const store::Change& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status DestroyOldKeys() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status DestroyKey(const trust::AuthorityId& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   absl::Status Commit(store::Change change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::shared_ptr<x509::Signer>> SignerOf(const trust::AuthorityId& id)

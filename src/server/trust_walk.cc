@@ -323,31 +323,35 @@ absl::Status TrustKeeper::DestroyOldKeys() {
   if (options_.retired_key_retention == absl::InfiniteDuration() || running()) {
     return absl::OkStatus();
   }
-  const bool any = std::any_of(
-      situation_->authorities.begin(), situation_->authorities.end(), [](const auto& entry) {
-        return entry.second.state == trust::AuthorityState::kRetired && entry.second.has_key;
-      });
-  if (!any ||
-      !rotation::ClockDoubt(observer_.Observe({}, clock_.Now()), options_.rotation).empty()) {
+  const absl::Time now = clock_.Now();
+  std::vector<trust::AuthorityId> due;
+  for (const auto& [id, standing] : situation_->authorities) {
+    if (standing.state != trust::AuthorityState::kRetired || !standing.has_key) continue;
+    if (id != situation_->serving && now - state_since_[id] >= options_.retired_key_retention) {
+      due.push_back(id);
+    }
+  }
+  if (due.empty() || !rotation::ClockDoubt(observer_.Observe({}, now), options_.rotation).empty()) {
     return absl::OkStatus();
   }
-  for (auto& [id, standing] : situation_->authorities) {
-    if (standing.state != trust::AuthorityState::kRetired || !standing.has_key) continue;
-    const absl::Time now = clock_.Now();
-    if (id == situation_->serving || now - state_since_[id] < options_.retired_key_retention)
-      continue;
-    store::Change change;
-    change.authorities = {RecordOfAuthority(standing)};
-    change.authorities.front().sealed_key.clear();
-    change.journal = {Entry("destroy-key",
-                            absl::StrCat("authority ", id.hex(), " retired at ",
-                                         absl::FormatTime(state_since_[id], absl::UTCTimeZone())),
-                            *situation_)};
-    CAPSTAN_RETURN_IF_ERROR(Commit(change));
-    log::Info("the key of a retired authority was destroyed", {{"authority", id.hex()}});
-    sealed_[id].clear();
-    standing.has_key = false;
-  }
+  for (const trust::AuthorityId& id : due) CAPSTAN_RETURN_IF_ERROR(DestroyKey(id));
+  return absl::OkStatus();
+}
+
+absl::Status TrustKeeper::DestroyKey(const trust::AuthorityId& id) {
+  Standing& standing = situation_->authorities.at(id);
+  store::Change change;
+  change.authorities = {RecordOfAuthority(standing)};
+  change.authorities.front().sealed_key.clear();
+  change.journal = {Entry("destroy-key",
+                          absl::StrCat("authority ", id.hex(), " retired at ",
+                                       absl::FormatTime(state_since_[id], absl::UTCTimeZone())),
+                          *situation_)};
+  CAPSTAN_RETURN_IF_ERROR(Commit(change));
+  log::Info("the key of a retired authority was destroyed", {{"authority", id.hex()}});
+  sealed_[id].clear();
+  issuers_.erase(id);
+  standing.has_key = false;
   return absl::OkStatus();
 }
 
