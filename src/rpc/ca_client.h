@@ -15,6 +15,8 @@ class Channel;
 
 namespace capstan::rpc {
 
+class PendingCalls;
+
 // lifecycle's port over istio.v1.auth.IstioCertificateService, and probe certificates of
 // capstan.fleet.v1.FleetService. Used from tasks of the executor, on
 // which callbacks run as well.
@@ -41,14 +43,13 @@ class GrpcCaClient final : public lifecycle::CaClient {
   void CreateProbeCertificate(const ProbeRequest& request, Callback done);
 
  private:
-  class Calls;
   bool CanCall(const Callback& done);
 
   Executor& executor_;
   const std::string instance_;
   std::shared_ptr<grpc::Channel> channel_;
   std::optional<Secret> token_;
-  std::shared_ptr<Calls> calls_;
+  std::shared_ptr<PendingCalls> calls_;
 };
 
 }  // namespace capstan::rpc

@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rpc/history_client.h"
 
-#include <grpc/support/time.h>
-#include <grpcpp/client_context.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/security/tls_certificate_provider.h>
 #include <grpcpp/security/tls_certificate_verifier.h>
 #include <grpcpp/security/tls_credentials_options.h>
 
-#include <map>
 #include <utility>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "base/status.h"
 #include "capstan/fleet/v1/fleet.grpc.pb.h"
 #include "rpc/channel_arguments.h"
+#include "rpc/pending_calls.h"
 #include "rpc/status.h"
 
 namespace capstan::rpc {
@@ -47,14 +43,14 @@ std::shared_ptr<grpc::Channel> UnverifiedChannel(const std::string& address,
   return grpc::CreateCustomChannel(address, tls::TlsCredentials(options), AgentChannelArguments());
 }
 
-struct Call {
-  grpc::ClientContext context;
+struct HistoryCall : PendingCall {
   std::unique_ptr<fleet::v1::FleetService::Stub> stub;
   fleet::v1::GetTrustHistoryRequest request;
   fleet::v1::GetTrustHistoryResponse response;
 };
 
-absl::StatusOr<std::vector<std::string>> AnswerOf(const Call& call, const grpc::Status& status) {
+absl::StatusOr<std::vector<std::string>> AnswerOf(const HistoryCall& call,
+                                                  const grpc::Status& status) {
   if (!status.ok()) return FromGrpc(status);
   return std::vector<std::string>(call.response.documents().begin(),
                                   call.response.documents().end());
@@ -62,36 +58,8 @@ absl::StatusOr<std::vector<std::string>> AnswerOf(const Call& call, const grpc::
 
 }  // namespace
 
-// The calls under way, so that none outlives the client unnoticed. A call ends on a thread of
-// gRPC's, which must not drop the last reference to a channel: that may join the very thread. So
-// the call goes while it is waited for, and its channel is the client's.
-class HistoryClient::Calls {
- public:
-  Call* Add() {
-    absl::MutexLock lock(&mutex_);
-    auto call = std::make_unique<Call>();
-    Call* added = call.get();
-    calls_.emplace(added, std::move(call));
-    return added;
-  }
-  void Remove(Call* call) {
-    absl::MutexLock lock(&mutex_);
-    calls_.erase(call);
-  }
-  void CancelAndWait() {
-    absl::MutexLock lock(&mutex_);
-    for (const auto& [call, owned] : calls_) call->context.TryCancel();
-    mutex_.Await(absl::Condition(
-        +[](std::map<Call*, std::unique_ptr<Call>>* calls) { return calls->empty(); }, &calls_));
-  }
-
- private:
-  absl::Mutex mutex_;
-  std::map<Call*, std::unique_ptr<Call>> calls_ ABSL_GUARDED_BY(mutex_);
-};
-
 HistoryClient::HistoryClient(Executor& executor)
-    : executor_(executor), calls_(std::make_shared<Calls>()) {}
+    : executor_(executor), calls_(std::make_shared<PendingCalls>()) {}
 
 HistoryClient::~HistoryClient() {
   calls_->CancelAndWait();
@@ -105,18 +73,18 @@ void HistoryClient::Fetch(const std::string& address, const trust::BundleVersion
   }
   calls_->CancelAndWait();  // one at a time: the one before is of no interest any more
   channel_ = UnverifiedChannel(address, bundle);
-  Call* call = calls_->Add();
-  call->context.set_deadline(
-      gpr_time_from_millis(absl::ToInt64Milliseconds(timeout), GPR_TIMESPAN));
+  auto call = std::make_shared<HistoryCall>();
+  call->EndAfter(timeout);
   call->request.mutable_held()->set_lineage(held.lineage);
   call->request.mutable_held()->set_sequence(held.sequence);
   call->stub = fleet::v1::FleetService::NewStub(channel_);
+  calls_->Add(call.get());
   call->stub->async()->GetTrustHistory(
       &call->context, &call->request, &call->response,
       [call, calls = calls_, &executor = executor_,
-       done = std::move(done)](const grpc::Status& status) {
-        executor.Post([done, answer = AnswerOf(*call, status)] { done(answer); });
-        calls->Remove(call);  // the executor may be gone from here on
+       done = std::move(done)](const grpc::Status& status) mutable {
+        auto answer = AnswerOf(*call, status);
+        calls->HandOver(std::move(call), std::move(answer), executor, std::move(done));
       });
 }
 

@@ -17,6 +17,8 @@ class Channel;
 
 namespace capstan::rpc {
 
+class PendingCalls;
+
 // Fetches the trust history (FleetService.GetTrustHistory) over a connection whose server is NOT
 // verified: whoever cannot verify it any more has to ask somebody. That is sound for this call
 // alone: it sends nothing that is secret and shows no certificate, and nothing of the answer, its
@@ -40,11 +42,9 @@ class HistoryClient {
              const trust::Bundle& bundle, absl::Duration timeout, Callback done);
 
  private:
-  class Calls;
-
   Executor& executor_;
   std::shared_ptr<grpc::Channel> channel_;  // of the latest call
-  std::shared_ptr<Calls> calls_;
+  std::shared_ptr<PendingCalls> calls_;
 };
 
 }  // namespace capstan::rpc
