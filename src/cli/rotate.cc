@@ -43,7 +43,7 @@ std::shared_ptr<RotateFlags> AddRotateFlags(CLI::App& command) {
   command.add_option("--to", flags->to,
                      "The CA to rotate to: a directory in Istio's layout or kubernetes.io/tls");
   command.add_flag("--generate", flags->generate,
-                   "Let capstand make and keep a new root and intermediate");
+                   "Let capstand make and keep a new root that signs by itself");
   command.add_flag("--intermediate", flags->intermediate,
                    "With --generate: a new intermediate only, under the root that signs now");
   command.add_option("--soak", flags->soak,
@@ -58,7 +58,7 @@ std::shared_ptr<RotateFlags> AddRotateFlags(CLI::App& command) {
       ->check(CLI::IsMember({"proven"}));
   command.add_option(
       "--budget", flags->budget,
-      "At most so many certificates a second while re-issuing (0: capstand's choice)");
+      "Refused by capstand as yet, which signs by its own --issue-per-second; 0: that");
   return flags;
 }
 
@@ -160,7 +160,7 @@ void AddStart(CLI::App& rotate, const Surroundings& surroundings) {
       "capstand cannot be asked.\nWith --wait those of rotate watch.\n\nexamples:\n"
       "  capstan rotate start --to intermediateB\n"
       "  capstan rotate start --generate --soak 10m --absent 24h --wait\n"
-      "  capstan rotate start --generate --intermediate --budget 50\n"
+      "  capstan rotate start --generate --intermediate\n"
       "  capstan rotate start --to intermediateB --emergency"));
   command->callback(
       [target, flags, start, surroundings] { Start(*target, *flags, *start, surroundings); });
@@ -278,7 +278,7 @@ void AddSteering(CLI::App& rotate) {
        "NAME is one that `capstan rotate explain` shows, where it says what passing over costs. It "
        "is "
        "for\nthis rotation only.\n\nexamples:\n"
-       "  capstan rotate exclude spiffe://cluster.local/ns/a/sa/b/INSTANCE --reason 'switched off "
+       "  capstan rotate exclude spiffe://cluster.local/ns/a/sa/b#INSTANCE --reason 'switched off "
        "for good'"},
       request);
   exclude

@@ -10,6 +10,7 @@
 #include "server/built_in_ca.h"
 #include "server/ca_directory.h"
 #include "server/control_plane.h"
+#include "server/messages.h"
 #include "server/observe.h"
 #include "server/rotation_messages.h"
 
@@ -44,8 +45,19 @@ absl::Status NoNewWish() {
 }  // namespace
 
 absl::StatusOr<control::v1::Rotation> ControlPlane::GetRotation() {
-  std::optional<RotationView> view = keeper_.rotation();
-  return view.has_value() ? RotationMessage(*view, clock_.Now()) : control::v1::Rotation();
+  const std::optional<RotationView> view = keeper_.rotation();
+  if (!view.has_value()) return control::v1::Rotation();
+  const absl::Time now = clock_.Now();
+  control::v1::Rotation message = RotationMessage(*view, now);
+  const auto trust = keeper_.trust();
+  if (view->record.finished() || trust == nullptr) return message;
+  message.mutable_progress()->set_certificates_per_second(pacing_.per_second());
+  absl::MutexLock lock(&mutex_);
+  const std::optional<rotation::ReissuePlan> plan = pacing_.PlanFor(*trust, fleet_.workloads());
+  if (plan.has_value() && plan->eta() > now) {
+    SetTime(plan->eta(), message.mutable_progress()->mutable_eta());
+  }
+  return message;
 }
 
 absl::StatusOr<control::v1::ListRotationsResponse> ControlPlane::ListRotations() {

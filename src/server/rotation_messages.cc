@@ -178,6 +178,11 @@ control::v1::RotationPlan PlanMessage(const std::vector<rotation::Finding>& find
 
 absl::StatusOr<rotation::Policy> PolicyOf(const control::v1::RotationPolicy& message,
                                           const rotation::Policy& configured) {
+  if (message.issue_per_second() > 0) {
+    return absl::FailedPreconditionError(
+        "a rotation has no budget of its own here: capstand signs by --issue-per-second, for "
+        "everybody; set that, and leave --budget out");
+  }
   rotation::Policy policy = configured;
   if (message.has_soak()) policy.soak = DurationOf(message.soak());
   if (message.has_absent_deadline()) {

@@ -29,6 +29,7 @@ control::v1::RotationPlan PlanMessage(const std::vector<rotation::Finding>& find
                                       const rotation::Pace& pace);
 
 // `configured`, but for what the message says. InvalidArgument: a negative time.
+// FailedPrecondition: a budget.
 absl::StatusOr<rotation::Policy> PolicyOf(const control::v1::RotationPolicy& message,
                                           const rotation::Policy& configured);
 

@@ -343,5 +343,27 @@ TEST_F(RotationTest, TheKeyOfARetiredAuthorityIsDestroyedAfterItsTime) {
   EXPECT_EQ(sealed(), "");
 }
 
+TEST_F(RotationTest, TheReportSaysHowFastAndUntilWhen) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Acknowledge(one);
+  ASSERT_TRUE(Offer(b_).ok());
+  EXPECT_GT(plane_->GetRotation()->progress().certificates_per_second(), 0);
+  EXPECT_FALSE(plane_->GetRotation()->progress().has_eta());  // nothing is re-issued yet
+}
+
+TEST_F(RotationTest, ABudgetThatWouldNotBeKeptIsRefused) {
+  ASSERT_TRUE(Offer(a_).ok());
+  control::v1::StartRotationRequest request;
+  request.set_generate(true);
+  request.mutable_policy()->set_issue_per_second(5);
+  EXPECT_EQ(plane_->StartRotation(request).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(plane_->GetRotation()->number(), 0);
+  request.clear_policy();
+  ASSERT_TRUE(plane_->StartRotation(request).ok());
+  EXPECT_EQ(plane_->GetRotation()->number(), 1);
+  EXPECT_EQ(plane_->GetRotation()->source(), "managed");
+}
+
 }  // namespace
 }  // namespace capstan::server
