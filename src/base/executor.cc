@@ -43,6 +43,11 @@ Executor::Task TimerQueue::TakeDue(absl::Duration now) {
   return std::move(first.mapped());
 }
 
+void TimerQueue::Clear() {
+  tasks_.clear();
+  due_.clear();
+}
+
 Executor::TimerId ManualExecutor::After(absl::Duration delay, Task task) {
   return queue_.Add(clock_.Monotonic() + std::max(delay, absl::ZeroDuration()), std::move(task));
 }

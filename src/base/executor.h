@@ -57,6 +57,7 @@ class TimerQueue {
   absl::Duration next() const;
   // Takes the earliest one that is due at `now`; an empty task where none is.
   Executor::Task TakeDue(absl::Duration now);
+  void Clear();
 
  private:
   std::map<std::pair<absl::Duration, Executor::TimerId>, Executor::Task> tasks_;
@@ -76,6 +77,8 @@ class ManualExecutor final : public Executor {
   void RunDue();
   // Moves the clock on by `d`, stopping at every timer on the way.
   void Advance(absl::Duration d);
+  // Drops what waits, unrun, as EventLoop::Stop(): before what the tasks point to dies.
+  void DropAll() { queue_.Clear(); }
   bool idle() const { return queue_.next() == absl::InfiniteDuration(); }
 
  private:

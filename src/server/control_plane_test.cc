@@ -32,6 +32,7 @@ class ControlPlaneTest : public ::testing::Test {
   ControlPlaneTest() { Restart(); }
 
   void Restart() {
+    executor_.DropAll();
     plane_.reset();
     metrics_ = std::make_unique<Metrics>();
     plane_ = NewPlane(store_);

@@ -40,6 +40,7 @@ class RotationTest : public ::testing::Test {
   RotationTest() { Restart(); }
 
   void Restart() {
+    executor_.DropAll();
     plane_.reset();
     metrics_ = std::make_unique<Metrics>();
     spiffe::TrustDomain domain = *spiffe::TrustDomain::Parse("cluster.local");
