@@ -97,26 +97,26 @@ Agent::Agent(Options options, StartingPoint start, Environment environment)
                        trust_error_ = why;
                        Changed();
                      }}),
-      credential_driver_(
-          {.name = "credential",
-           .purpose = lifecycle::Purpose::kCredential,
-           .id = membership_.spiffe_id,
-           .instance = options_.instance,
-           .ttl = options_.credential_ttl,
-           .policy = options_.policy},
-          PortsFor(
-              "credential", [this] { return NewCredentialKey(); },
-              [this](const lifecycle::Certified& certified) { OnCredential(certified); })),
-      workload_driver_(
-          {.name = "workload certificate",
-           .purpose = lifecycle::Purpose::kWorkload,
-           .id = membership_.spiffe_id,
-           .instance = options_.instance,
-           .ttl = options_.ttl,
-           .policy = options_.policy},
-          PortsFor(
-              "workload", [this] { return x509::PrivateKey::Generate(options_.key_type); },
-              [this](const lifecycle::Certified& certified) { OnWorkload(certified); })),
+      credential_enrolment_(membership_.spiffe_id, options_.credential_ttl,
+                            [this] { return NewCredentialKey(); }),
+      workload_enrolment_(membership_.spiffe_id, options_.ttl,
+                          [this] { return x509::PrivateKey::Generate(options_.key_type); }),
+      credential_driver_({.name = "credential",
+                          .purpose = lifecycle::Purpose::kCredential,
+                          .id = membership_.spiffe_id,
+                          .instance = options_.instance,
+                          .ttl = options_.credential_ttl,
+                          .policy = options_.policy},
+                         PortsFor("credential", credential_enrolment_,
+                                  [this](const lifecycle::Leaf& leaf) { OnCredential(leaf); })),
+      workload_driver_({.name = "workload certificate",
+                        .purpose = lifecycle::Purpose::kWorkload,
+                        .id = membership_.spiffe_id,
+                        .instance = options_.instance,
+                        .ttl = options_.ttl,
+                        .policy = options_.policy},
+                       PortsFor("workload", workload_enrolment_,
+                                [this](const lifecycle::Leaf& leaf) { OnWorkload(leaf); })),
       beat_(env_.executor) {
   if (options_.probes.empty() || env_.blocking == nullptr) return;
   prober_.emplace(
@@ -135,13 +135,12 @@ Agent::Agent(Options options, StartingPoint start, Environment environment)
 
 Agent::~Agent() = default;
 
-lifecycle::Driver::Ports Agent::PortsFor(const std::string& name,
-                                         std::function<absl::StatusOr<x509::PrivateKey>()> new_key,
-                                         std::function<void(const lifecycle::Certified&)> serve) {
+lifecycle::Driver::Ports Agent::PortsFor(const std::string& name, lifecycle::Enrolment& enrolment,
+                                         std::function<void(const lifecycle::Leaf&)> serve) {
   return {.executor = env_.executor,
           .clock = env_.clock,
           .ca = ca_,
-          .new_key = std::move(new_key),
+          .enrolment = enrolment,
           .serve = std::move(serve),
           .changed = [this] { Changed(); },
           .attempted =
@@ -219,15 +218,16 @@ void Agent::FallBackToCredential() {
   if (auto channel = NewChannel(); channel.ok()) ca_.UseChannel(*std::move(channel));
 }
 
-void Agent::OnCredential(const lifecycle::Certified& certified) {
+void Agent::OnCredential(const lifecycle::Leaf& leaf) {
+  const lifecycle::Certified& certified = *credential_enrolment_.accepted();
   credential_ = Credential{certified.key, certified.answer.chain};
   lapsed_.clear();
   Keep("credential", env_.state.Save(*credential_));
   token_.reset();
   ca_.UseToken(std::nullopt);
-  log::Info("a new credential", {{"serial", certified.answer.leaf.serial},
-                                 {"authority", certified.answer.leaf.authority.hex()},
-                                 {"not_after", Utc(certified.answer.leaf.not_after)}});
+  log::Info("a new credential", {{"serial", leaf.serial},
+                                 {"authority", leaf.authority.hex()},
+                                 {"not_after", Utc(leaf.not_after)}});
   auto channel = NewChannel();
   if (!channel.ok()) {
     log::Error("no channel with the new credential", {{"why", channel.status().message()}});
@@ -243,9 +243,7 @@ void Agent::StartWorkload() {
   if (!workload_driver_.started()) workload_driver_.Start(std::nullopt, trust_.bundle);
 }
 
-void Agent::OnWorkload(const lifecycle::Certified& certified) {
-  workload_ = certified;
-  const lifecycle::Leaf& leaf = certified.answer.leaf;
+void Agent::OnWorkload(const lifecycle::Leaf& leaf) {
   log::Info("serving a new certificate", {{"serial", leaf.serial},
                                           {"authority", leaf.authority.hex()},
                                           {"not_before", Utc(leaf.not_before)},
@@ -258,10 +256,10 @@ void Agent::Publish() {
                                                                 .bundle_version = trust_.version,
                                                                 .roots_pem = trust_.bundle.ToPem(),
                                                                 .crls_pem = trust_.crls_pem});
-  if (workload_) {
-    material->chain_pem = x509::ToPem(workload_->answer.chain);
-    material->key_pem = workload_->key.ToPkcs8Pem();
-    material->leaf_serial = workload_->answer.leaf.serial;
+  if (const auto& workload = workload_enrolment_.accepted()) {
+    material->chain_pem = x509::ToPem(workload->answer.chain);
+    material->key_pem = workload->key.ToPkcs8Pem();
+    material->leaf_serial = workload->answer.leaf.serial;
   }
   for (Delivery* delivery : env_.deliveries) delivery->Publish(material);
   {
@@ -350,7 +348,8 @@ void Agent::ReplaceDisowned() {
   };
   if (credential_ && disowned(credential_->chain)) {
     credential_driver_.OnDisowned();
-  } else if (workload_ && disowned(workload_->answer.chain)) {
+  } else if (const auto& workload = workload_enrolment_.accepted();
+             workload && disowned(workload->answer.chain)) {
     workload_driver_.OnDisowned();
   }
 }

@@ -75,10 +75,10 @@ class Agent {
  private:
   // The credential's life.
   absl::StatusOr<x509::PrivateKey> NewCredentialKey();
-  void OnCredential(const lifecycle::Certified& certified);
+  void OnCredential(const lifecycle::Leaf& leaf);
   void StartWorkload();
   // The workload's.
-  void OnWorkload(const lifecycle::Certified& certified);
+  void OnWorkload(const lifecycle::Leaf& leaf);
   // The trust stream's.
   void OnUpdate(const fleet::v1::TrustUpdate& update);
   void TakeTrust(lifecycle::Trust next);
@@ -89,9 +89,8 @@ class Agent {
   void OnStreamConnected();
   void OnStreamEnded(const absl::Status& status, absl::Duration retry_in);
 
-  lifecycle::Driver::Ports PortsFor(const std::string& name,
-                                    std::function<absl::StatusOr<x509::PrivateKey>()> new_key,
-                                    std::function<void(const lifecycle::Certified&)> serve);
+  lifecycle::Driver::Ports PortsFor(const std::string& name, lifecycle::Enrolment& enrolment,
+                                    std::function<void(const lifecycle::Leaf&)> serve);
   absl::StatusOr<std::shared_ptr<grpc::Channel>> NewChannel() const;
   void Publish();
   void TellProber();
@@ -119,7 +118,6 @@ class Agent {
   std::optional<Credential> credential_;
   std::optional<lifecycle::Leaf> stored_leaf_;  // of credential_, as found at the start
   std::optional<Secret> token_;
-  std::optional<lifecycle::Certified> workload_;
   std::string lapsed_;       // why credential_ was of no use at the start
   std::string trust_error_;  // why the last update was refused; empty: it was not
   std::string state_error_;  // why the last write to the state directory failed
@@ -131,6 +129,8 @@ class Agent {
   rpc::TrustClient stream_;
   CatchUp catch_up_;
   std::optional<Prober> prober_;
+  lifecycle::X509Enrolment credential_enrolment_;
+  lifecycle::X509Enrolment workload_enrolment_;
   lifecycle::Driver credential_driver_;
   lifecycle::Driver workload_driver_;
   Timer beat_;

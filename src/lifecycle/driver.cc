@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "base/retry_after.h"
 #include "base/status.h"
-#include "x509/csr.h"
 
 namespace capstan::lifecycle {
 namespace {
@@ -98,8 +97,8 @@ void Driver::Feed(const Event& event) {
   std::optional<Request> request;
   for (const Action& action : decision.actions) {
     if (std::holds_alternative<Serve>(action) && arrived_) {
-      const Certified certified = *std::exchange(arrived_, std::nullopt);
-      ports_.serve(certified);
+      const Leaf leaf = *std::exchange(arrived_, std::nullopt);
+      ports_.serve(leaf);
     } else if (const auto* wake = std::get_if<WakeAfter>(&action)) {
       wake_.Set(wake->delay, [this] { Feed(Woke{}); });
     } else if (const auto* wanted = std::get_if<Request>(&action)) {
@@ -112,20 +111,8 @@ void Driver::Feed(const Event& event) {
   if (request) Perform(*request);
 }
 
-absl::StatusOr<std::string> Driver::MakeCsr() {
-  if (!pending_key_) {
-    CAPSTAN_ASSIGN_OR_RETURN(pending_key_, ports_.new_key());
-  }
-  x509::Extensions extensions;
-  extensions.sans.uris = {options_.id.ToString()};
-  extensions.sans.critical = true;
-  CAPSTAN_ASSIGN_OR_RETURN(const x509::Csr csr,
-                           x509::Csr::Create(*pending_key_, x509::Name{}, extensions));
-  return csr.ToPem();
-}
-
 void Driver::Perform(const Request& request) {
-  absl::StatusOr<std::string> csr = MakeCsr();
+  absl::StatusOr<std::string> csr = ports_.enrolment.NewCsr();
   const std::weak_ptr<char> alive = alive_;
   if (!csr.ok()) {
     ports_.executor.Post([this, alive, status = csr.status()] {
@@ -145,26 +132,21 @@ void Driver::Perform(const Request& request) {
 
 void Driver::OnAnswer(absl::StatusOr<std::vector<std::string>> answer) {
   if (!answer.ok()) {
-    // A request that was not understood was not signed: the next one gets a key of its own.
-    if (absl::IsInvalidArgument(answer.status())) pending_key_.reset();
+    // A request that was not understood was not signed.
+    if (absl::IsInvalidArgument(answer.status())) ports_.enrolment.DropKey();
     return Fail({KindOf(answer.status()), std::string(answer.status().message()),
                  RetryAfterOf(answer.status()).value_or(absl::ZeroDuration())});
   }
-  absl::StatusOr<CheckedAnswer> checked = CheckAnswer(*answer, {.id = options_.id,
-                                                                .key = pending_key_->public_key(),
-                                                                .ttl = options_.ttl,
-                                                                .bundle = bundle_,
-                                                                .now = ports_.clock.Now()});
-  if (!checked.ok()) {
-    const bool untrusted = absl::IsFailedPrecondition(checked.status());
-    if (!untrusted) pending_key_.reset();
+  const absl::StatusOr<Leaf> leaf = ports_.enrolment.Accept(*answer, bundle_, ports_.clock.Now());
+  if (!leaf.ok()) {
+    const bool untrusted = absl::IsFailedPrecondition(leaf.status());
+    if (!untrusted) ports_.enrolment.DropKey();
     return Fail({untrusted ? Failed::Kind::kUntrusted : Failed::Kind::kRefused,
-                 absl::StrCat("the answer was refused: ", checked.status().message())});
+                 absl::StrCat("the answer was refused: ", leaf.status().message())});
   }
-  const Leaf leaf = checked->leaf;
-  arrived_ = Certified{*std::exchange(pending_key_, std::nullopt), *std::move(checked)};
+  arrived_ = *leaf;
   ports_.attempted("issued");
-  Feed(Issued{leaf});
+  Feed(Issued{*leaf});
 }
 
 void Driver::Fail(Failed failure) {

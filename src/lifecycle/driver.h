@@ -10,19 +10,12 @@
 #include "base/clock.h"
 #include "base/executor.h"
 #include "lifecycle/ca_client.h"
-#include "lifecycle/check_answer.h"
+#include "lifecycle/enrolment.h"
 #include "lifecycle/machine.h"
 #include "spiffe/spiffe_id.h"
 #include "trust/bundle.h"
-#include "x509/key.h"
 
 namespace capstan::lifecycle {
-
-// A certificate with its key, fit to be served.
-struct Certified {
-  x509::PrivateKey key;
-  CheckedAnswer answer;
-};
 
 // Performs what one Machine decides. Every method is called from tasks of the executor.
 class Driver {
@@ -39,12 +32,10 @@ class Driver {
     Executor& executor;
     Clock& clock;
     CaClient& ca;
-    // A fresh key for each certificate. One key is used again only while it is not known whether
-    // the control plane signed for it: an answer that was lost is then given once more, not signed
-    // twice.
-    std::function<absl::StatusOr<x509::PrivateKey>()> new_key;
-    // A new certificate passed every check: serve it. Called before the next request is made.
-    std::function<void(const Certified&)> serve;
+    Enrolment& enrolment;
+    // What `enrolment` accepted passed every check: serve it. Called before the next request is
+    // made.
+    std::function<void(const Leaf&)> serve;
     // Something that a report tells has changed: an attempt failed or succeeded.
     std::function<void()> changed;
     // Counts attempts: "issued", "failed", "refused", "untrusted", "put-off".
@@ -74,7 +65,6 @@ class Driver {
   void Perform(const Request& request);
   void OnAnswer(absl::StatusOr<std::vector<std::string>> answer);
   void Fail(Failed failure);
-  absl::StatusOr<std::string> MakeCsr();
   Instant Now() const;
 
   const Options options_;
@@ -84,8 +74,7 @@ class Driver {
   bool started_ = false;
   trust::Bundle bundle_;
   std::optional<Directive> directive_;  // kept for Start()
-  std::optional<x509::PrivateKey> pending_key_;
-  std::optional<Certified> arrived_;  // between the answer and Serve
+  std::optional<Leaf> arrived_;         // between the answer and Serve
   // Expires with the driver: answers that come later find nobody.
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };

@@ -64,20 +64,21 @@ class DriverTest : public ::testing::Test {
     ca_.issuer = &issuer_a_;
   }
   std::unique_ptr<Driver> NewDriver(absl::Duration ttl) {
+    enrolment_.emplace(*spiffe::SpiffeId::Parse(kId), ttl,
+                       [] { return x509::PrivateKey::Generate(x509::KeyType::kEcdsaP256); });
     return std::make_unique<Driver>(
         Driver::Options{.name = "test",
                         .purpose = Purpose::kWorkload,
                         .id = *spiffe::SpiffeId::Parse(kId),
                         .instance = "i",
                         .ttl = ttl},
-        Driver::Ports{
-            .executor = executor_,
-            .clock = clock_,
-            .ca = ca_,
-            .new_key = [] { return x509::PrivateKey::Generate(x509::KeyType::kEcdsaP256); },
-            .serve = [this](const Certified& c) { served_.push_back(c); },
-            .changed = [this] { ++changes_; },
-            .attempted = [this](const std::string& r) { ++attempts_[r]; }});
+        Driver::Ports{.executor = executor_,
+                      .clock = clock_,
+                      .ca = ca_,
+                      .enrolment = *enrolment_,
+                      .serve = [this](const Leaf&) { served_.push_back(*enrolment_->accepted()); },
+                      .changed = [this] { ++changes_; },
+                      .attempted = [this](const std::string& r) { ++attempts_[r]; }});
   }
   trust::Bundle BundleA() { return trust::Bundle::Of({a_.certificate}); }
   trust::Bundle Both() { return trust::Bundle::Of({a_.certificate, b_.certificate}); }
@@ -89,6 +90,7 @@ class DriverTest : public ::testing::Test {
   const Ca issuer_a_ = MakeIntermediate(a_);
   const Ca issuer_b_ = MakeIntermediate(b_);
   FakeCa ca_{executor_, clock_};
+  std::optional<X509Enrolment> enrolment_;
   std::vector<Certified> served_;
   std::map<std::string, int> attempts_;
   int changes_ = 0;
