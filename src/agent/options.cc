@@ -22,6 +22,8 @@ std::string LevelName(log::Level level) {
       return "warn";
     case log::Level::kError:
       return "error";
+    case log::Level::kOff:
+      break;
   }
   return "info";
 }

@@ -11,7 +11,7 @@
 
 namespace capstan::log {
 
-enum class Level { kDebug, kInfo, kWarn, kError };
+enum class Level { kDebug, kInfo, kWarn, kError, kOff };  // kOff: for Configure() alone
 enum class Format { kText, kJson };
 
 // One named value beside a message. Never a secret or a token.

@@ -11,7 +11,9 @@ namespace {
 // Far more than any mesh holds, and little enough for every Envoy.
 constexpr size_t kMostRoots = 100;
 
-absl::Status Successor(const Trust& held, const Trust& offered) {
+}  // namespace
+
+absl::Status CheckSuccessor(const Trust& held, const Trust& offered) {
   if (held.version.empty()) return absl::OkStatus();
   if (held.version.lineage != offered.version.lineage) {
     return absl::FailedPreconditionError(absl::StrCat(
@@ -42,8 +44,6 @@ absl::Status Successor(const Trust& held, const Trust& offered) {
   return absl::OkStatus();
 }
 
-}  // namespace
-
 absl::StatusOr<Trust> AcceptTrust(const Trust& held, const OfferedTrust& offered) {
   Trust next{.version = offered.version, .crl_number = offered.crl_number};
   if (offered.version.empty() || offered.version.sequence <= 0 || offered.crl_number < 0) {
@@ -68,7 +68,7 @@ absl::StatusOr<Trust> AcceptTrust(const Trust& held, const OfferedTrust& offered
     }
     next.crls_pem = x509::ToPem(*crls);
   }
-  CAPSTAN_RETURN_IF_ERROR(Successor(held, next));
+  CAPSTAN_RETURN_IF_ERROR(CheckSuccessor(held, next));
   return next;
 }
 

@@ -34,4 +34,7 @@ struct OfferedTrust {
 //   version.
 absl::StatusOr<Trust> AcceptTrust(const Trust& held, const OfferedTrust& offered);
 
+// The second half of it: whether `offered` may follow `held`. FailedPrecondition as above.
+absl::Status CheckSuccessor(const Trust& held, const Trust& offered);
+
 }  // namespace capstan::lifecycle

@@ -107,7 +107,7 @@ bool FakeEnvoy::Take(size_t slot, const Resource& resource) {
   }
   found->second.bytes = bytes;
   found->second.content = ContentOf(resource.edition);
-  return Rebuild(key);
+  return !refuses && Rebuild(key);
 }
 
 // The contexts of the updated secret, one by one, up to the first that cannot be built.

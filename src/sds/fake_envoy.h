@@ -17,7 +17,7 @@ namespace capstan::sds {
 // when either arrives; a rebuild with a bad part is refused, but the new secret is kept as the
 // latest. A secret in the bytes it was given last is accepted without being looked at.
 //
-// A "bad" secret is one whose text begins with BAD.
+// A "bad" secret is one whose text begins with BAD; or each, while `refuses`.
 class FakeEnvoy {
  public:
   // A stream that the process wants, whether it is connected now or not.
@@ -59,6 +59,7 @@ class FakeEnvoy {
       contexts;
   std::string node_id;
   Peer peer;
+  bool refuses = false;
 
  private:
   bool Take(size_t slot, const Resource& resource);

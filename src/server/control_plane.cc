@@ -17,7 +17,6 @@
 namespace capstan::server {
 namespace {
 
-constexpr absl::Duration kHousekeepEvery = absl::Seconds(1);
 constexpr absl::Duration kForgetEvery = absl::Minutes(1);
 // Tokens and leaves that expired are kept a little, for clocks that are behind and for questions.
 constexpr absl::Duration kKeepExpired = absl::Hours(1);
@@ -455,7 +454,7 @@ control::v1::ListFleetResponse ControlPlane::ListFleet() {
   return response;
 }
 
-// Every second, on the background executor: what time itself changes.
+// On the background executor: what time itself changes.
 void ControlPlane::Housekeep() {
   absl::Status trouble = keeper_.Maintain();
   if (absl::Status forgotten = ForgetTheExpired(); trouble.ok()) trouble = forgotten;
@@ -473,7 +472,7 @@ void ControlPlane::Housekeep() {
   metrics_.StoreState(trouble.ok());
   RefreshProbing();
   UpdateMetrics();
-  housekeeping_.Set(kHousekeepEvery, [this] { Housekeep(); });
+  housekeeping_.Set(options_.housekeep_every, [this] { Housekeep(); });
 }
 
 // Once a minute: each is a look through the whole population.

@@ -43,11 +43,19 @@ struct ControlPlaneOptions {
   double issue_per_second = 0;  // certificates; 0: as many as the signer stands
   // How long after its end a certificate may still ask for its successor; zero: not at all.
   absl::Duration rejoin_grace = absl::ZeroDuration();
+  // How often it looks at what time itself changes.
+  absl::Duration housekeep_every = absl::Seconds(1);
+};
+
+// A leaf that may be signed now: planned, admitted, and its expiry reserved.
+struct Grant {
+  std::shared_ptr<const Signing> signing;
+  issuance::Plan plan;
 };
 
 // What the gRPC services need (rpc/control_plane.h), on top of the trust keeper, the fleet and the
 // store.
-class ControlPlane final : public rpc::ControlPlane, public rotation::Observer {
+class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
  public:
   // All that is passed by reference outlives it. `background` runs its timers and has stopped
   // before it is destroyed. `reload` is what the operator's Reload does.
@@ -84,6 +92,12 @@ class ControlPlane final : public rpc::ControlPlane, public rotation::Observer {
   absl::StatusOr<std::vector<std::string>> TrustHistory(const trust::BundleVersion& held) override;
   absl::StatusOr<rpc::IssueResponse> Issue(const authn::Caller& caller,
                                            const rpc::IssueRequest& request) override;
+  // What Issue() does before and after the signature. Every leaf that a Grant led to is
+  // Remember()ed before it is given out.
+  absl::StatusOr<Grant> GrantFor(const authn::Caller& caller, const rpc::IssueRequest& request,
+                                 absl::Time now);
+  absl::Status Remember(const authn::Caller& caller, const rpc::IssueRequest& request,
+                        const fleet::Leaf& leaf, absl::Time now);
   absl::StatusOr<std::vector<std::string>> IssueProbe(const authn::Caller& caller,
                                                       const std::string& csr_pem,
                                                       const std::string& authority_id) override;
@@ -127,7 +141,7 @@ class ControlPlane final : public rpc::ControlPlane, public rotation::Observer {
                                                    const rpc::IssueRequest& request,
                                                    const x509::Csr& csr, absl::Time now);
   store::PopulationRecord RecordFor(const authn::Caller& caller, const rpc::IssueRequest& request,
-                                    const issuance::Issued& issued, absl::Time now) const;
+                                    const fleet::Leaf& leaf, absl::Time now) const;
   absl::Status RememberIssued(const store::PopulationRecord& record);
   absl::StatusOr<rotation::PreflightInput> PreflightOf(const trust::CaSet& set);
   absl::StatusOr<trust::CaSet> Wanted(const control::v1::StartRotationRequest& request);

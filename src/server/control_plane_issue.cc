@@ -18,6 +18,11 @@ std::string KeyHash(const x509::Csr& csr) {
   return x509::Sha256(csr.public_key().spki_der());
 }
 
+fleet::Leaf LeafOf(const issuance::Issued& issued) {
+  return {issued.leaf.serial().ToHex(), issued.authority.hex(), issued.leaf.not_before(),
+          issued.leaf.not_after()};
+}
+
 }  // namespace
 
 absl::StatusOr<rpc::IssueResponse> ControlPlane::Issue(const authn::Caller& caller,
@@ -27,24 +32,10 @@ absl::StatusOr<rpc::IssueResponse> ControlPlane::Issue(const authn::Caller& call
     const absl::Time now = clock_.Now();
     CAPSTAN_RETURN_IF_ERROR(CheckWorkloadId(caller.id, options_.trust_domain));
     CAPSTAN_ASSIGN_OR_RETURN(x509::Csr csr, x509::Csr::Parse(request.csr));
-    const bool rejoins = caller.proof == authn::Caller::Proof::kLapsedCertificate;
-    if (rejoins) CAPSTAN_RETURN_IF_ERROR(CheckRejoin(caller, request));
     if (caller.proof == authn::Caller::Proof::kJoinToken)
       return IssueForToken(caller, request, csr, now);
     CAPSTAN_ASSIGN_OR_RETURN(Signed made, SignFor(caller, request, csr, now));
-    store::PopulationRecord record = RecordFor(caller, request, made.issued, now);
-    CAPSTAN_RETURN_IF_ERROR(RememberIssued(record));
-    if (rejoins) {
-      metrics_.Rejoined();
-      log::Warn(
-          "a lapsed certificate was renewed",
-          {{"spiffe_id", record.spiffe_id},
-           {"instance", record.instance},
-           {"expired", absl::FormatTime(caller.certificate->not_after(), absl::UTCTimeZone())},
-           {"serial", record.serial},
-           {"why", "within rejoin-grace"}});
-    }
-    population_.Put(std::move(record));
+    CAPSTAN_RETURN_IF_ERROR(Remember(caller, request, LeafOf(made.issued), now));
     return rpc::IssueResponse{std::move(made.chain)};
   }();
   if (response.ok()) {
@@ -73,9 +64,11 @@ absl::Status ControlPlane::Admit(const authn::Caller& caller, const rpc::IssueRe
   return pacing_.Admit(urgency);
 }
 
-absl::StatusOr<ControlPlane::Signed> ControlPlane::SignFor(const authn::Caller& caller,
-                                                           const rpc::IssueRequest& request,
-                                                           const x509::Csr& csr, absl::Time now) {
+absl::StatusOr<Grant> ControlPlane::GrantFor(const authn::Caller& caller,
+                                             const rpc::IssueRequest& request, absl::Time now) {
+  if (caller.proof == authn::Caller::Proof::kLapsedCertificate) {
+    CAPSTAN_RETURN_IF_ERROR(CheckRejoin(caller, request));
+  }
   auto signing = keeper_.signing();
   if (signing == nullptr) return NoCa();
   {
@@ -87,6 +80,29 @@ absl::StatusOr<ControlPlane::Signed> ControlPlane::SignFor(const authn::Caller& 
                                               signing->issuer->authority(), now));
   CAPSTAN_RETURN_IF_ERROR(Admit(caller, request, now));
   CAPSTAN_RETURN_IF_ERROR(signing->reservation->Cover(plan.not_after, now));
+  return Grant{std::move(signing), std::move(plan)};
+}
+
+absl::Status ControlPlane::Remember(const authn::Caller& caller, const rpc::IssueRequest& request,
+                                    const fleet::Leaf& leaf, absl::Time now) {
+  store::PopulationRecord record = RecordFor(caller, request, leaf, now);
+  CAPSTAN_RETURN_IF_ERROR(RememberIssued(record));
+  if (caller.proof == authn::Caller::Proof::kLapsedCertificate) {
+    metrics_.Rejoined();
+    log::Warn("a lapsed certificate was renewed", {{"spiffe_id", record.spiffe_id},
+                                                   {"instance", record.instance},
+                                                   {"serial", record.serial},
+                                                   {"why", "within rejoin-grace"}});
+  }
+  population_.Put(std::move(record));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ControlPlane::Signed> ControlPlane::SignFor(const authn::Caller& caller,
+                                                           const rpc::IssueRequest& request,
+                                                           const x509::Csr& csr, absl::Time now) {
+  CAPSTAN_ASSIGN_OR_RETURN(const Grant grant, GrantFor(caller, request, now));
+  const auto& [signing, plan] = grant;
   const absl::Duration began = clock_.Monotonic();
   absl::StatusOr<issuance::Issued> made = signing->issuer->Sign(plan, csr, random_);
   pacing_.Signed(signing->issuer->authority().id, clock_.Monotonic() - began, made.ok());
@@ -113,7 +129,7 @@ absl::StatusOr<rpc::IssueResponse> ControlPlane::IssueForToken(const authn::Call
   if (!absl::IsNotFound(repeated.status())) return repeated.status();
 
   CAPSTAN_ASSIGN_OR_RETURN(Signed made, SignFor(caller, request, csr, now));
-  store::PopulationRecord record = RecordFor(caller, request, made.issued, now);
+  store::PopulationRecord record = RecordFor(caller, request, LeafOf(made.issued), now);
   absl::Status consumed =
       store_.ConsumeToken({caller.token_hash, key_hash, now, made.chain, record});
   if (absl::IsFailedPrecondition(consumed)) {
@@ -132,16 +148,15 @@ absl::StatusOr<rpc::IssueResponse> ControlPlane::IssueForToken(const authn::Call
 
 store::PopulationRecord ControlPlane::RecordFor(const authn::Caller& caller,
                                                 const rpc::IssueRequest& request,
-                                                const issuance::Issued& issued,
-                                                absl::Time now) const {
+                                                const fleet::Leaf& leaf, absl::Time now) const {
   store::PopulationRecord record;
   record.spiffe_id = caller.id.ToString();
   record.instance = request.instance;
   record.purpose = request.for_agent ? kAgent : kWorkload;
-  record.serial = issued.leaf.serial().ToHex();
-  record.authority = issued.authority.hex();
-  record.not_before = issued.leaf.not_before();
-  record.not_after = issued.leaf.not_after();
+  record.serial = leaf.serial;
+  record.authority = leaf.authority;
+  record.not_before = leaf.not_before;
+  record.not_after = leaf.not_after;
   record.last_seen = now;
   if (!request.for_agent) {
     absl::MutexLock lock(&mutex_);

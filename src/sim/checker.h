@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "sim/cas.h"
+#include "sim/options.h"
+#include "sim/world.h"
+#include "store/store.h"
+#include "trust/state.h"
+
+namespace capstan::sim {
+
+// What must never be: the name of the promise that was broken, and how.
+struct Violation {
+  std::string checker;
+  std::string text;
+  absl::Duration at;
+};
+
+// The names, for exit codes and tests.
+inline constexpr std::string_view kCheckers[] = {
+    "peers",        // two live peers, one of which cannot verify the other
+    "switch",       // an authority signs whose root a live proxy does not trust
+    "needed",       // a root left while a live leaf stands under it
+    "steps",        // trust moved by more than one step, or backwards
+    "journal",      // something was published that is not in the store
+    "empty",        // somebody was given an empty bundle
+    "soak",         // a gate opened before its conditions had held for long enough
+    "serving",      // the control plane shows a certificate that an agent of the mesh cannot verify
+    "done",         // a rotation ended before everybody had its last bundle
+    "lapse",        // a certificate lapsed although its agent could have renewed it
+    "keys",         // a private key was on the wire
+    "budget",       // more was signed than the budget allows
+    "convergence",  // nothing was wrong any more, and it did not come to rest
+};
+
+// Watches the world from outside: what each proxy really uses, not what anybody reports. Every look
+// is O(1) in the size of the mesh.
+class Checker {
+ public:
+  Checker(World& world, const Options& options) : world_(world), options_(options) {}
+
+  // What a live proxy verifies by and shows; nullopt: it serves nothing, or its leaf has expired.
+  struct Live {
+    Roots trusts = 0;
+    int shows = 0;  // the root its leaf stands under
+    friend bool operator==(const Live&, const Live&) = default;
+  };
+  void Proxy(int64_t workload, std::optional<Live> live);
+  // An agent that may come back: what it verifies the control plane by. nullopt: it is gone, or
+  // nothing it holds is valid.
+  void Agent(int64_t workload, std::optional<Roots> trusts);
+  // The operator let the rotation pass over this one.
+  void Exempt(int64_t workload);
+
+  // After each publication: what is said, and what is on the disk.
+  void Published(const trust::TrustState& trust, const store::TrustRecord& durable);
+  void Serving(int root);
+  void Finished(const std::string& outcome);
+  void Granted();
+  void ControlRestarted() { signed_.clear(); }
+  void Sent(std::string_view message);
+
+  // Something keeps this agent, or all of them, from renewing until `until`.
+  void Disturbed(int64_t workload, absl::Duration until);
+  void DisturbedAll(absl::Duration until);
+  void Lapsed(int64_t workload);
+
+  void Fail(std::string_view checker, std::string text);
+  const std::optional<Violation>& violation() const { return violation_; }
+
+  // For the chart: proxies by the root they show, and by what they trust.
+  struct Census {
+    int64_t live = 0;
+    int64_t trusting[kRoots] = {};
+    int64_t showing[kRoots] = {};
+  };
+  const Census& census() const { return census_; }
+  bool exempt(int64_t workload) const { return exempt_.contains(workload); }
+
+ private:
+  void Count(const Live& live, int64_t by);
+  void CheckPeers(int64_t workload);
+
+  World& world_;
+  const Options& options_;
+  std::optional<Violation> violation_;
+
+  std::map<int64_t, Live> proxies_;
+  std::map<int64_t, Roots> agents_;
+  std::set<int64_t> exempt_;
+  Census census_;
+  int64_t agents_lacking_[kRoots] = {};
+  // When somebody last lacked it, or showed it.
+  absl::Duration lacked_[kRoots] = {-absl::InfiniteDuration(), -absl::InfiniteDuration(),
+                                    -absl::InfiniteDuration()};
+  absl::Duration shown_[kRoots] = {-absl::InfiniteDuration(), -absl::InfiniteDuration(),
+                                   -absl::InfiniteDuration()};
+  std::optional<trust::TrustState> published_;
+  std::deque<absl::Duration> signed_;
+  std::map<int64_t, absl::Duration> disturbed_;
+  absl::Duration disturbed_all_ = absl::ZeroDuration();
+};
+
+}  // namespace capstan::sim
