@@ -2,6 +2,7 @@
 #include "rotation/machine.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
@@ -68,6 +69,31 @@ Question Machine::Ask(const Situation& now_is, const Wish& wish, const Rotation&
   return question;
 }
 
+// Whether everybody in `holders`, who came after the soak began, has only just come.
+bool Machine::OnlyBlinks(const std::vector<Holder>& holders, Instant now) {
+  std::map<std::string, absl::Duration> before = std::exchange(blinking_, {});
+  for (const Holder& holder : holders) {
+    if (holder.kind != Holder::Kind::kLaggard && holder.kind != Holder::Kind::kAbsent) return false;
+    const auto known = before.find(holder.name);
+    const absl::Duration since = known == before.end() ? now.monotonic : known->second;
+    if (now.monotonic - since > kBlink) return false;
+    blinking_[holder.name] = since;
+  }
+  return true;
+}
+
+void Machine::Soak(GateReport& report, const Rotation& rotation, Instant now) {
+  if (soaking_ != report.gate || !OnlyBlinks(report.holders, now)) {
+    soaking_.reset();
+    blinking_.clear();
+    if (!report.holders.empty()) return;
+    soaking_ = report.gate;
+    held_since_ = now.monotonic;
+  }
+  report.soak_left =
+      std::max(held_since_ + rotation.policy.soak - now.monotonic, absl::ZeroDuration());
+}
+
 Decision Machine::Decide(const Question& question, const Observation& seen,
                          const Rotation& rotation, Instant now) {
   Decision decision;
@@ -85,22 +111,12 @@ Decision Machine::Decide(const Question& question, const Observation& seen,
         decision.passed_over.push_back({holder.name, std::move(why), now.wall});
       }
     }
-    if (report.gate.irreversible() && !doubt.empty()) {
-      report.holders.push_back({Holder::Kind::kClock, "clock", doubt});
-    }
+    // By a clock that is wrong, whoever is still there looks expired, and holds no gate.
+    if (!doubt.empty()) report.holders.push_back({Holder::Kind::kClock, "clock", doubt});
   }
 
-  if (!report.holders.empty()) {
-    soaking_.reset();
-  } else if (Soaks(report.gate.kind)) {
-    if (soaking_ != report.gate) {
-      soaking_ = report.gate;
-      held_since_ = now.monotonic;
-    }
-    report.soak_left =
-        std::max(held_since_ + rotation.policy.soak - now.monotonic, absl::ZeroDuration());
-    if (report.soak_left > absl::ZeroDuration()) decision.look_again = report.soak_left;
-  }
+  if (Soaks(report.gate.kind)) Soak(report, rotation, now);
+  if (report.soak_left > absl::ZeroDuration()) decision.look_again = report.soak_left;
   report.summary = Summary(report);
   report.open = report.holders.empty() && report.soak_left == absl::ZeroDuration();
   if (rotation.paused) {

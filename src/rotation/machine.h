@@ -21,7 +21,9 @@ struct Instant {
 };
 
 struct Policy {
-  // How long a gate's conditions must have held without a break before it opens.
+  // How long a gate's conditions must have held before it opens. Somebody who lags or is away for
+  // a moment (kBlink), as with every renewed credential and every new workload, keeps the gate shut
+  // for that moment and does not begin the soak anew: in a large mesh there always is one.
   absl::Duration soak = absl::Seconds(30);
   // How long somebody absent is waited for, from the beginning of the phase; InfiniteDuration():
   // until the last leaf it may hold has expired.
@@ -34,6 +36,8 @@ struct Policy {
   bool immediate = false;
   friend bool operator==(const Policy&, const Policy&) = default;
 };
+
+inline constexpr absl::Duration kBlink = absl::Seconds(10);
 
 // Somebody who was passed over, and why; for the record.
 struct Exemption {
@@ -90,8 +94,12 @@ class Machine {
                   Instant now);
 
  private:
+  void Soak(GateReport& report, const Rotation& rotation, Instant now);
+  bool OnlyBlinks(const std::vector<Holder>& holders, Instant now);
+
   std::optional<Gate> soaking_;
   absl::Duration held_since_;  // monotonic; since when the conditions of soaking_ have held
+  std::map<std::string, absl::Duration> blinking_;  // by name: who holds it again, since when
 };
 
 }  // namespace capstan::rotation

@@ -378,10 +378,35 @@ AgentNode::~AgentNode() {
 
 void AgentNode::Join(ControlNode::Joining joining) {
   joined_ = true;
+  joined_at_ = around_.world.now();
   token_ = std::move(joining.token);
   saved_trust_ = std::make_shared<const lifecycle::Trust>(std::move(joining.trust));
   Boot();
   StartEnvoy();
+}
+
+bool AgentNode::LockedOut() {
+  if (!alive_ || process_ == nullptr || executor_.asleep()) return false;
+  if (around_.world.now() - joined_at_ < absl::Minutes(11)) return false;
+  if (!process_->credential.has_value()) return true;
+  const lifecycle::Leaf& leaf = process_->credential->leaf;
+  const absl::Duration over = clock_.Now() - leaf.not_after;
+  return over > around_.options.rejoin_grace ||
+         (around_.options.rejoin_grace <= absl::ZeroDuration() && process_->Disowned(leaf));
+}
+
+void AgentNode::JoinAnew(ControlNode::Joining joining) {
+  around_.world.Note("joins anew", workload_);
+  executor_.Crash();
+  process_.reset();
+  if (envoy_.has_value()) {
+    for (auto& [index, slot] : envoy_->slots) slot.stream.reset();
+  }
+  joined_at_ = around_.world.now();
+  token_ = std::move(joining.token);
+  saved_credential_.reset();
+  saved_trust_ = std::make_shared<const lifecycle::Trust>(std::move(joining.trust));
+  Boot();
 }
 
 void AgentNode::Boot() {
@@ -530,8 +555,9 @@ void AgentNode::TellChecker() {
   // An agent that is down comes back with what its disk holds.
   const auto& trust = process_ != nullptr ? process_->trust : saved_trust_;
   const auto& credential = process_ != nullptr ? process_->credential : saved_credential_;
-  const bool counts = alive_ && credential.has_value() && clock_.Now() < credential->leaf.not_after;
-  around_.checker.Agent(workload_, counts ? std::optional(RootsOf(trust->bundle)) : std::nullopt);
+  const bool counts = alive_ && credential.has_value();
+  around_.checker.Agent(workload_, counts ? std::optional(RootsOf(trust->bundle)) : std::nullopt,
+                        counts ? credential->leaf.not_after - Epoch() : absl::ZeroDuration());
 }
 
 bool AgentNode::Write(const std::function<void()>& write) {

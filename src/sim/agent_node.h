@@ -35,6 +35,10 @@ class AgentNode {
 
   // A join file was made for it: the agent starts for the first time, and its Envoy.
   void Join(ControlNode::Joining joining);
+  // It cannot come in any more by itself: its token or its credential ran out.
+  bool LockedOut();
+  // With a new join file, as an operator would.
+  void JoinAnew(ControlNode::Joining joining);
   void Crash(absl::Duration down);
   void RestartEnvoy(absl::Duration down);
   void RefuseUntil(absl::Duration until);
@@ -80,6 +84,7 @@ class AgentNode {
   std::shared_ptr<const lifecycle::Trust> saved_trust_;
   std::optional<PaperLeaf> saved_credential_;
   std::string token_;
+  absl::Duration joined_at_ = absl::ZeroDuration();
   absl::Duration writes_fail_until_ = absl::ZeroDuration();
 
   std::unique_ptr<Process> process_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rotation/machine.h"
 #include "sim/paper.h"
 
 namespace capstan::sim {
@@ -30,28 +31,34 @@ void Checker::Fail(std::string_view checker, std::string text) {
 void Checker::Count(const Live& live, int64_t by) {
   census_.live += by;
   for (int root = 0; root < kRoots; ++root) {
-    if ((live.trusts >> root & 1) != 0) {
-      census_.trusting[root] += by;
-    } else {
-      lacked_[root] = world_.now();
-    }
+    if ((live.trusts >> root & 1) != 0) census_.trusting[root] += by;
   }
   census_.showing[live.shows] += by;
-  shown_[live.shows] = world_.now();
+}
+
+void Checker::Ended(int64_t workload, const Known& known) {
+  if (world_.now() - known.since <= rotation::kBlink) return;
+  for (int root = 0; root < kRoots; ++root) {
+    if ((known.live.trusts >> root & 1) != 0) continue;
+    lacked_[root] = world_.now();
+    last_lacking_[root] = workload;
+  }
+  shown_[known.live.shows] = world_.now();
 }
 
 void Checker::Proxy(int64_t workload, std::optional<Live> live) {
   if (exempt_.contains(workload)) return;
   const auto found = proxies_.find(workload);
   if (found != proxies_.end()) {
-    if (live.has_value() && *live == found->second) return;
-    Count(found->second, -1);
+    if (live.has_value() && *live == found->second.live) return;
+    Count(found->second.live, -1);
+    Ended(workload, found->second);
     proxies_.erase(found);
   }
   if (!live.has_value()) return;
   if (live->trusts == 0) Fail("empty", absl::StrCat("workload ", workload, " trusts nobody"));
   Count(*live, 1);
-  proxies_[workload] = *live;
+  proxies_[workload] = {*live, world_.now()};
   world_.Note("proxy", workload, live->trusts * 8 + live->shows);
   CheckPeers(workload);
 }
@@ -60,7 +67,7 @@ void Checker::CheckPeers(int64_t workload) {
   for (int root = 0; root < kRoots; ++root) {
     const int64_t lacking = census_.live - census_.trusting[root];
     if (census_.showing[root] == 0 || lacking == 0) continue;
-    const Live& mine = proxies_.at(workload);
+    const Live& mine = proxies_.at(workload).live;
     Fail("peers", absl::StrCat(census_.showing[root], " live workloads show leaves under ",
                                NameOfRoot(root), ", and ", lacking,
                                " live workloads do not trust it; the last to change was workload ",
@@ -69,26 +76,18 @@ void Checker::CheckPeers(int64_t workload) {
   }
 }
 
-void Checker::Agent(int64_t workload, std::optional<Roots> trusts) {
-  const auto lacks = [&](Roots roots, int64_t by) {
-    for (int root = 0; root < kRoots; ++root) {
-      if ((roots >> root & 1) == 0) agents_lacking_[root] += by;
-    }
-  };
-  if (const auto found = agents_.find(workload); found != agents_.end()) {
-    lacks(found->second, -1);
-    agents_.erase(found);
-  }
-  if (!trusts.has_value() || exempt_.contains(workload)) return;
-  lacks(*trusts, 1);
-  agents_[workload] = *trusts;
+void Checker::Agent(int64_t workload, std::optional<Roots> trusts, absl::Duration until) {
+  agents_.erase(workload);
+  if (trusts.has_value() && !exempt_.contains(workload)) agents_[workload] = {*trusts, until};
 }
 
 void Checker::Exempt(int64_t workload) {
-  if (exempt_.contains(workload)) return;
-  Proxy(workload, std::nullopt);
-  Agent(workload, std::nullopt);
-  exempt_.insert(workload);
+  if (!exempt_.insert(workload).second) return;
+  if (const auto found = proxies_.find(workload); found != proxies_.end()) {
+    Count(found->second.live, -1);
+    proxies_.erase(found);
+  }
+  agents_.erase(workload);
   world_.Note("exempt", workload);
 }
 
@@ -96,7 +95,7 @@ void Checker::Published(const trust::TrustState& trust, const store::TrustRecord
   const Roots now = RootsOf(trust.bundle);
   world_.Note("published", now, trust.issuer_epoch);
   if (durable.version != trust.version || durable.issuer_epoch != trust.issuer_epoch ||
-      durable.issuer != trust.issuer.hex()) {
+      (trust.issuer_epoch > 0 && durable.issuer != trust.issuer.hex())) {
     Fail("journal",
          absl::StrCat("bundle ", trust.version.sequence, " of ", NameOf(now), " signed by ",
                       NameOfAuthority(trust.issuer.hex()), " is published;",
@@ -109,7 +108,7 @@ void Checker::Published(const trust::TrustState& trust, const store::TrustRecord
   const Roots then = RootsOf(before->bundle);
   const bool added = (now & ~then) != 0;
   const bool removed = (then & ~now) != 0;
-  const bool switched = trust.issuer != before->issuer;
+  const bool switched = trust.issuer != before->issuer && before->issuer_epoch > 0;
   if (added + removed + switched > 1) {
     Fail("steps", absl::StrCat("from ", NameOf(then), " signed by ",
                                NameOfAuthority(before->issuer.hex()), " to ", NameOf(now),
@@ -119,7 +118,10 @@ void Checker::Published(const trust::TrustState& trust, const store::TrustRecord
       trust.issuer_epoch < before->issuer_epoch) {
     Fail("steps", "the bundle's sequence or the issuer's epoch went back");
   }
-  const absl::Duration soaked = options_.soak - absl::Seconds(1);
+  // Who was passed over may come back for a moment.
+  const absl::Duration soaked = options_.absent_deadline == absl::InfiniteDuration()
+                                    ? options_.soak - absl::Seconds(1)
+                                    : -absl::InfiniteDuration();
   if (switched) {
     const int root = RootOf(trust.issuer.hex());
     if (census_.trusting[root] < census_.live) {
@@ -127,10 +129,11 @@ void Checker::Published(const trust::TrustState& trust, const store::TrustRecord
                                   ", whose root ", census_.live - census_.trusting[root],
                                   " live workloads do not trust"));
     } else if (world_.now() - lacked_[root] < soaked) {
-      Fail("soak", absl::StrCat("the issuer switched to ", NameOfAuthority(trust.issuer.hex()), " ",
-                                absl::FormatDuration(world_.now() - lacked_[root]),
-                                " after somebody last lacked its root; the soak is ",
-                                absl::FormatDuration(options_.soak)));
+      Fail("soak",
+           absl::StrCat("the issuer switched to ", NameOfAuthority(trust.issuer.hex()), " ",
+                        absl::FormatDuration(world_.now() - lacked_[root]), " after workload ",
+                        last_lacking_[root], " last lacked its root; the soak is ",
+                        absl::FormatDuration(options_.soak)));
     }
   }
   for (int root = 0; root < kRoots; ++root) {
@@ -149,15 +152,19 @@ void Checker::Published(const trust::TrustState& trust, const store::TrustRecord
 }
 
 void Checker::Serving(int root) {
-  if (agents_lacking_[root] == 0) return;
-  Fail("serving", absl::StrCat("the control plane's own certificate moved under ", NameOfRoot(root),
-                               ", which ", agents_lacking_[root], " agents do not trust"));
+  for (const auto& [workload, caller] : agents_) {
+    if ((caller.trusts >> root & 1) != 0 || caller.until <= world_.now()) continue;
+    return Fail("serving", absl::StrCat("the control plane's own certificate moved under ",
+                                        NameOfRoot(root), ", and the agent of workload ", workload,
+                                        " trusts ", NameOf(caller.trusts)));
+  }
 }
 
 void Checker::Finished(const std::string& outcome) {
   world_.Note("finished", static_cast<int64_t>(outcome.size()));
   const Roots last = RootsOf(published_->bundle);
-  for (const auto& [workload, live] : proxies_) {
+  for (const auto& [workload, known] : proxies_) {
+    const Live& live = known.live;
     if (live.trusts == last) continue;
     return Fail("done",
                 absl::StrCat("the rotation is ", outcome, ", and workload ", workload,
@@ -180,7 +187,8 @@ void Checker::Sent(std::string_view message) {
   for (const std::string_view secret :
        {std::string_view("PRIVATE KEY"), std::string_view(kPaperKey)}) {
     if (message.find(secret) == std::string_view::npos) continue;
-    return Fail("keys", absl::StrCat("a message between machines holds \"", std::string(secret), "\""));
+    return Fail("keys",
+                absl::StrCat("a message between machines holds \"", std::string(secret), "\""));
   }
 }
 

@@ -55,9 +55,9 @@ class Checker {
     friend bool operator==(const Live&, const Live&) = default;
   };
   void Proxy(int64_t workload, std::optional<Live> live);
-  // An agent that may come back: what it verifies the control plane by. nullopt: it is gone, or
-  // nothing it holds is valid.
-  void Agent(int64_t workload, std::optional<Roots> trusts);
+  // An agent that may come back with a credential that is good until `until`: what it verifies the
+  // control plane by. nullopt: it is gone for good, or has none.
+  void Agent(int64_t workload, std::optional<Roots> trusts, absl::Duration until);
   // The operator let the rotation pass over this one.
   void Exempt(int64_t workload);
 
@@ -85,25 +85,36 @@ class Checker {
   };
   const Census& census() const { return census_; }
   bool exempt(int64_t workload) const { return exempt_.contains(workload); }
+  int64_t exempted() const { return static_cast<int64_t>(exempt_.size()); }
 
  private:
+  struct Known {
+    Live live;
+    absl::Duration since;
+  };
   void Count(const Live& live, int64_t by);
   void CheckPeers(int64_t workload);
+  // Notes the end of what lasted long enough to begin a soak anew.
+  void Ended(int64_t workload, const Known& known);
 
   World& world_;
   const Options& options_;
   std::optional<Violation> violation_;
 
-  std::map<int64_t, Live> proxies_;
-  std::map<int64_t, Roots> agents_;
+  std::map<int64_t, Known> proxies_;
+  struct Caller {
+    Roots trusts;
+    absl::Duration until;
+  };
+  std::map<int64_t, Caller> agents_;
   std::set<int64_t> exempt_;
   Census census_;
-  int64_t agents_lacking_[kRoots] = {};
-  // When somebody last lacked it, or showed it.
+  // When somebody last lacked it, or showed it, for more than a moment.
   absl::Duration lacked_[kRoots] = {-absl::InfiniteDuration(), -absl::InfiniteDuration(),
                                     -absl::InfiniteDuration()};
   absl::Duration shown_[kRoots] = {-absl::InfiniteDuration(), -absl::InfiniteDuration(),
                                    -absl::InfiniteDuration()};
+  int64_t last_lacking_[kRoots] = {};
   std::optional<trust::TrustState> published_;
   std::deque<absl::Duration> signed_;
   std::map<int64_t, absl::Duration> disturbed_;

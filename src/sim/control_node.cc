@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "server/join_tokens.h"
@@ -45,6 +46,17 @@ server::ControlPlaneOptions OptionsFor(const Options& options) {
   made.rejoin_grace = options.rejoin_grace;
   made.housekeep_every = options.housekeep_every;
   return made;
+}
+
+// Of a holder's name: "spiffe://…/sa/w7#i".
+std::optional<int64_t> WorkloadNamed(const std::string& holder) {
+  const size_t begin = holder.rfind("/sa/w");
+  int64_t workload = 0;
+  if (begin == std::string::npos ||
+      !absl::SimpleAtoi(holder.substr(begin + 5, holder.find('#') - begin - 5), &workload)) {
+    return std::nullopt;
+  }
+  return workload;
 }
 
 }  // namespace
@@ -156,6 +168,9 @@ void ControlNode::Look() {
   const auto trust = plane_->trust();
   if (trust == nullptr) return;
   const absl::StatusOr<store::State> durable = disk_.Load();
+  for (const store::ExemptionRecord& record : durable->exemptions) {
+    if (const auto workload = WorkloadNamed(record.name)) checker_.Exempt(*workload);
+  }
   checker_.Published(*trust, durable->trust);
   if (!durable->trust.serving_authority.empty()) {
     const int root = RootOf(durable->trust.serving_authority);
@@ -266,7 +281,7 @@ void ControlNode::Create(const Shown& shown, const rpc::IssueRequest& request, A
 }
 
 void ControlNode::Open(const std::shared_ptr<Stream>& stream) {
-  const auto refuse = [&](const absl::Status& why) {
+  const auto refuse = [this, stream](const absl::Status& why) {
     stream->open = false;
     network_.Send(Network::Way::kToAgent, stream->shown.workload,
                   [stream, why] { stream->ended(why); });

@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 
 namespace capstan::sim {
 namespace {
@@ -36,6 +35,7 @@ Result Simulation::Run() {
   PlanRotations();
   world_.At(calm_at, [this] { Calm(); });
   Watch();
+  Readmit();
   Sample();
   // What was lost in a crash may keep a gate shut until the last leaf that may be out there ends.
   const absl::Duration bound = calm_at + 2 * options_.leaf_ttl + absl::Hours(1);
@@ -48,6 +48,7 @@ Result Simulation::Run() {
   result_.certificates = control_.granted();
   result_.control_restarts = control_.restarts();
   result_.rotations = finished_;
+  result_.passed_over = checker_.exempted();
   return std::move(result_);
 }
 
@@ -219,18 +220,10 @@ void Simulation::Steer(Rng& rng) {
   }
 }
 
-// Once a second, from outside: who was passed over, and what came to its end.
+// Once a second, from outside: what came to its end.
 void Simulation::Watch() {
   if (control_.up()) {
     if (const auto view = control_.plane()->keeper().rotation()) {
-      for (const store::ExemptionRecord& record : view->exempt) {
-        for (const auto& agent : agents_) {
-          if (absl::StripSuffix(record.name, "#i") == agent->id().ToString()) {
-            if (!checker_.exempt(agent->workload())) ++result_.passed_over;
-            checker_.Exempt(agent->workload());
-          }
-        }
-      }
       if (view->record.finished() && view->record.number > finished_) {
         finished_ = view->record.number;
         checker_.Finished(view->record.outcome);
@@ -239,6 +232,15 @@ void Simulation::Watch() {
   }
   if (calm_ && AtRest()) return world_.Stop();
   world_.After(absl::Seconds(1), [this] { Watch(); });
+}
+
+// Who was locked out gets a new join file, sooner or later.
+void Simulation::Readmit() {
+  for (const auto& agent : agents_) {
+    if (!agent->joined() || !agent->LockedOut()) continue;
+    if (auto joining = control_.Join(agent->id())) agent->JoinAnew(*std::move(joining));
+  }
+  world_.After(absl::Seconds(30), [this] { Readmit(); });
 }
 
 void Simulation::Calm() {

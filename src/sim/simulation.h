@@ -56,6 +56,7 @@ class Simulation {
   trust::CaSet SetFor(size_t leg, int step) const;
   void Steer(Rng& rng);
   void Watch();
+  void Readmit();
   void Calm();
   bool AtRest();
   void Sample();
@@ -71,7 +72,6 @@ class Simulation {
   size_t leg_ = 0;  // of options_.way, the last that was offered
   std::string wished_ = "A1";
   int64_t finished_ = 0;
-  int64_t seen_exempt_ = 0;
   Result result_;
 };
 
