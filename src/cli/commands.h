@@ -45,6 +45,7 @@ void AddEnvoyBootstrapCommand(CLI::App& app);  // envoy-bootstrap
 void AddControlCommands(CLI::App& app);        // status, fleet list, reload, token create
 void AddRotateCommands(CLI::App& app, const Surroundings& surroundings);  // rotate plan, start, …
 void AddDemoCommand(CLI::App& app);                                       // demo
+void AddSimulateCommand(CLI::App& app);                                   // simulate
 void AddCompletionCommand(CLI::App& app);  // completion bash|zsh|fish
 
 }  // namespace capstan::cli

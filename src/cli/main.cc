@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
   cli::AddControlCommands(app);
   cli::AddRotateCommands(app, ReadSurroundings());
   cli::AddDemoCommand(app);
+  cli::AddSimulateCommand(app);
   cli::AddCompletionCommand(app);
   app.footer(
       "exit codes: 0 done; 1 the answer is no; 2 wrong usage or bad input; 3 something else "

@@ -203,6 +203,7 @@ void Checker::DisturbedAll(absl::Duration until) {
 
 void Checker::Lapsed(int64_t workload) {
   world_.Note("lapsed", workload);
+  ++lapsed_;
   if (exempt_.contains(workload)) return;
   const auto found = disturbed_.find(workload);
   const absl::Duration well_since =

@@ -74,6 +74,8 @@ class Checker {
   void DisturbedAll(absl::Duration until);
   void Lapsed(int64_t workload);
 
+  int64_t lapsed() const { return lapsed_; }
+
   void Fail(std::string_view checker, std::string text);
   const std::optional<Violation>& violation() const { return violation_; }
 
@@ -118,6 +120,7 @@ class Checker {
   std::optional<trust::TrustState> published_;
   std::deque<absl::Duration> signed_;
   std::map<int64_t, absl::Duration> disturbed_;
+  int64_t lapsed_ = 0;
   absl::Duration disturbed_all_ = absl::ZeroDuration();
 };
 

@@ -48,7 +48,8 @@ server::ControlPlaneOptions OptionsFor(const Options& options) {
   return made;
 }
 
-// Of a holder's name: "spiffe://…/sa/w7#i".
+}  // namespace
+
 std::optional<int64_t> WorkloadNamed(const std::string& holder) {
   const size_t begin = holder.rfind("/sa/w");
   int64_t workload = 0;
@@ -58,8 +59,6 @@ std::optional<int64_t> WorkloadNamed(const std::string& holder) {
   }
   return workload;
 }
-
-}  // namespace
 
 ControlMaker RealControl() {
   return {nullptr,

@@ -26,13 +26,16 @@ namespace capstan::sim {
 // How a control plane is made: what tests change to see it caught.
 struct ControlMaker {
   // The store that the program sees, on top of the disk; null: the disk.
-  std::function<std::unique_ptr<store::Store>(store::Store& disk)> store;
+  std::function<std::unique_ptr<store::Store>(store::FaultyStore& disk)> store;
   std::function<std::unique_ptr<server::ControlPlane>(
       server::ControlPlaneOptions options, store::Store& store, keystore::SealedKeys keys,
       Clock& clock, Random& random, Executor& background, Metrics& metrics)>
       plane;
 };
 ControlMaker RealControl();
+
+// Of a holder's name: "spiffe://…/sa/w7#i". nullopt: it names no workload.
+std::optional<int64_t> WorkloadNamed(const std::string& holder);
 
 // What an agent shows on the way in.
 struct Shown {

@@ -78,6 +78,8 @@ std::vector<std::pair<std::string, std::string>> Describe(const Options& options
           {"absent-deadline", Text(options.absent_deadline)},
           {"way", absl::StrCat("A1 → ", absl::StrJoin(options.way, " → "))},
           {"by-hand", options.by_hand ? "true" : "false"},
+          {"rotate-at",
+           options.rotate_at == absl::InfiniteDuration() ? "drawn" : Text(options.rotate_at)},
           {"steerings", absl::StrCat(options.steerings)},
           {"control-crash", Text(options.control_crash)},
           {"control-write-fault", Text(options.control_write_fault)},

@@ -27,7 +27,9 @@ struct Options {
   absl::Duration absent_deadline = absl::InfiniteDuration();
   std::vector<std::string> way = {"B1"};  // from A1 on, as CaNamed() says
   bool by_hand = false;                   // the four steps of a cacerts directory, not one stroke
-  int steerings = 0;                      // pauses, rollbacks and aborts in between
+  // When the first begins, after joining; InfiniteDuration(): as drawn.
+  absl::Duration rotate_at = absl::InfiniteDuration();
+  int steerings = 0;  // pauses, rollbacks and aborts in between
 
   // The faults: the mean time between two of a kind over the whole mesh; InfiniteDuration(): never.
   // They begin with the rotations and end with the calm.

@@ -49,6 +49,7 @@ Result Simulation::Run() {
   result_.control_restarts = control_.restarts();
   result_.rotations = finished_;
   result_.passed_over = checker_.exempted();
+  result_.lapsed = checker_.lapsed();
   return std::move(result_);
 }
 
@@ -164,7 +165,8 @@ void Simulation::PlanRotations() {
   for (size_t leg = 1; leg <= options_.way.size(); ++leg) {
     // By hand: its root first, then its authority, then the old root away.
     for (int step = options_.by_hand ? 0 : 2; step < 3; ++step) {
-      const absl::Duration when = at + rng.Between(absl::ZeroDuration(), each / 3);
+      const absl::Duration drawn = rng.Between(absl::ZeroDuration(), each / 3);
+      const absl::Duration when = at + std::min(options_.rotate_at, drawn);
       world_.At(options_.by_hand ? when + each / 4 * step : when, [this, leg, step] {
         if (!calm_) Offer(leg, step);
       });
@@ -231,6 +233,7 @@ void Simulation::Watch() {
     }
   }
   if (calm_ && AtRest()) return world_.Stop();
+  if (calm_) LetGo();
   world_.After(absl::Seconds(1), [this] { Watch(); });
 }
 
@@ -250,11 +253,22 @@ void Simulation::Calm() {
   control_.Heal();
   control_.clock().Correct();
   for (const auto& agent : agents_) agent->Heal();
-  if (control_.up()) (void)control_.plane()->keeper().Steer(server::Steering::kResume);
-  // A machine that was paused by its operator and crashed is resumed as well.
-  world_.After(kAsk, [this] {
-    if (control_.up()) (void)control_.plane()->keeper().Steer(server::Steering::kResume);
-  });
+}
+
+// What an operator does in the end: resumes, and names those who are gone for good. A leaf that was
+// signed by a clock that was days ahead would be waited for for days.
+void Simulation::LetGo() {
+  if (!control_.up() || control_.executor().asleep()) return;
+  server::TrustKeeper& keeper = control_.plane()->keeper();
+  const auto view = keeper.rotation();
+  if (!view.has_value() || view->record.finished()) return;
+  if (view->record.paused) (void)keeper.Steer(server::Steering::kResume);
+  for (const rotation::Holder& holder : view->decision.gate.holders) {
+    const auto workload = WorkloadNamed(holder.name);
+    if (workload.has_value() && !agents_[static_cast<size_t>(*workload)]->alive()) {
+      (void)keeper.Exclude(holder.name, "it is gone for good");
+    }
+  }
 }
 
 bool Simulation::AtRest() {

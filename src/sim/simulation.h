@@ -26,6 +26,7 @@ struct Result {
   int64_t control_restarts = 0;
   int64_t rotations = 0;  // that ended
   int64_t passed_over = 0;
+  int64_t lapsed = 0;  // leaves of live proxies that expired
   // One in each simulated minute, for the chart.
   struct Sample {
     absl::Duration at;
@@ -58,6 +59,7 @@ class Simulation {
   void Watch();
   void Readmit();
   void Calm();
+  void LetGo();
   bool AtRest();
   void Sample();
   std::string WhyNot();

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <queue>
+#include <set>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -62,7 +62,7 @@ class World {
     }
   };
   std::priority_queue<Event, std::vector<Event>, Later> queue_;
-  std::unordered_set<EventId> cancelled_;
+  std::set<EventId> cancelled_;
   absl::Duration now_ = absl::ZeroDuration();
   EventId last_id_ = 0;
   int64_t events_ = 0;
