@@ -16,13 +16,13 @@ void HandshakeWatch::Start() {
 }
 
 void HandshakeWatch::Read() {
-  ports_.blocking.Post([this, alive = std::weak_ptr<char>(alive_), read = ports_.read,
-                        &executor = ports_.executor] {
-    absl::StatusOr<int64_t> answer = read();
-    executor.Post([this, alive, answer = std::move(answer)] {
-      if (!alive.expired()) OnRead(answer);
-    });
-  });
+  ports_.blocking.Post(
+      [this, alive = std::weak_ptr<char>(alive_), read = ports_.read, &executor = ports_.executor] {
+        absl::StatusOr<int64_t> answer = read();
+        executor.Post([this, alive, answer = std::move(answer)] {
+          if (!alive.expired()) OnRead(answer);
+        });
+      });
 }
 
 void HandshakeWatch::OnRead(const absl::StatusOr<int64_t>& answer) {
@@ -30,7 +30,8 @@ void HandshakeWatch::OnRead(const absl::StatusOr<int64_t>& answer) {
   // An Envoy that does not answer tells nothing; an old number would say that all is well.
   const std::optional<int64_t> failed = answer.ok() ? std::optional(*answer) : std::nullopt;
   if (!answer.ok() && !std::exchange(said_, true)) {
-    log::Warn("the Envoy does not tell its failed handshakes", {{"why", answer.status().message()}});
+    log::Warn("the Envoy does not tell its failed handshakes",
+              {{"why", answer.status().message()}});
   }
   if (answer.ok() && std::exchange(said_, false)) {
     log::Info("the Envoy tells its failed handshakes again");

@@ -98,9 +98,10 @@ void CanaryPart(std::string& text, const Rotation& rotation) {
   if (rotation.gate().name() != "canary" && rotation.next_step() != "start-canary") return;
   Question(text, "How does the canary do?");
   Answer(text, CanaryText(canary));
-  Answer(text,
-         "A workload of it that refuses its new leaf or is refused by a probe, or another one whose "
-         "Envoy refuses more certificates than before, turns the rotation back by itself");
+  Answer(
+      text,
+      "A workload of it that refuses its new leaf or is refused by a probe, or another one whose "
+      "Envoy refuses more certificates than before, turns the rotation back by itself");
   if (canary.untold() > 0) Answer(text, UntoldText(canary));
 }
 

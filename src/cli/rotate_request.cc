@@ -100,8 +100,7 @@ absl::StatusOr<RotateRequest> ToRequest(const RotateFlags& flags, absl::Time now
   CAPSTAN_ASSIGN_OR_RETURN(*request.message.mutable_policy(), ToPolicy(flags));
   request.message.set_emergency(flags.emergency);
   if (!flags.canary.empty()) {
-    CAPSTAN_RETURN_IF_ERROR(
-        Annotate(trust::Canary::Parse(flags.canary).status(), "--canary"));
+    CAPSTAN_RETURN_IF_ERROR(Annotate(trust::Canary::Parse(flags.canary).status(), "--canary"));
     request.message.set_canary(flags.canary);
   }
   if (flags.generate) {

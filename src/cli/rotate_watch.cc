@@ -226,10 +226,10 @@ void Holders(Canvas& canvas, const Rotation& rotation, size_t reserved) {
 // Words in which a change is told at once.
 std::string Words(const Rotation& rotation) {
   const control::v1::Gate& gate = rotation.gate();
-  std::string words = absl::StrCat(rotation.number(), "/", rotation.state(), "/", rotation.phase(),
-                                   "/", rotation.next_step(), "/", gate.name(), "/", gate.open(),
-                                   "/", Held(gate), "/", rotation.exempt_size(), "/",
-                                   rotation.turned_why());
+  std::string words =
+      absl::StrCat(rotation.number(), "/", rotation.state(), "/", rotation.phase(), "/",
+                   rotation.next_step(), "/", gate.name(), "/", gate.open(), "/", Held(gate), "/",
+                   rotation.exempt_size(), "/", rotation.turned_why());
   if (Held(gate) && gate.holders_size() > 0) {
     absl::StrAppend(&words, "/", gate.holders(0).name(), ": ", gate.holders(0).why());
   }
@@ -240,8 +240,8 @@ std::string Counts(const Rotation& rotation) {
   const control::v1::Progress& progress = rotation.progress();
   const control::v1::Gate& gate = rotation.gate();
   return absl::StrCat(progress.population(), "/", progress.acknowledged(), "/", progress.proven(),
-                      "/", progress.moved(), "/", rotation.canary().moved(), "/", gate.laggards(), "/", gate.absent(), "/",
-                      gate.unproven(), "/", gate.others());
+                      "/", progress.moved(), "/", rotation.canary().moved(), "/", gate.laggards(),
+                      "/", gate.absent(), "/", gate.unproven(), "/", gate.others());
 }
 
 // Asks for one rotation again and again, over restarts of capstand.

@@ -97,8 +97,7 @@ constexpr std::array<Kind, 8> kKinds = {{
       "mend the clock that is wrong (NTP), or connect an agent; this is never passed over", false}},
     {"canary",
      {"nobody of the canary is left, so that it shows nothing",
-      "start a workload that it selects, or roll back and select others",
-      true}},
+      "start a workload that it selects, or roll back and select others", true}},
 }};
 
 constexpr std::array<Words, 5> kWorkloadCosts = {{
@@ -227,8 +226,8 @@ std::string CanaryText(const control::v1::Canary& canary) {
 
 std::string UntoldText(const control::v1::Canary& canary) {
   if (canary.untold() == 0) return "";
-  return absl::StrCat(canary.untold(),
-                      canary.untold() == 1 ? " workload tells no failed handshakes: its agent has "
+  return absl::StrCat(canary.untold(), canary.untold() == 1
+                                           ? " workload tells no failed handshakes: its agent has "
                                              "no --envoy-admin"
                                            : " workloads tell no failed handshakes: their agents "
                                              "have no --envoy-admin");

@@ -23,8 +23,8 @@ bool HasUnexpiredLeaf(const Workload& workload, absl::Time now) {
 void NoteFailed(const Report& report, absl::Time now, Workload& workload) {
   if (!report.failed_verifications.has_value()) return;
   const int64_t failed = *report.failed_verifications;
-  const bool anew = workload.report.has_value() &&
-                    workload.report->failed_verifications.value_or(0) > failed;
+  const bool anew =
+      workload.report.has_value() && workload.report->failed_verifications.value_or(0) > failed;
   if (!workload.first_failed.has_value() || anew || workload.first_failed->failed > failed) {
     workload.first_failed = {failed, now};
   }
@@ -205,9 +205,9 @@ void Fleet::Touch(const Key& key, absl::Time now) {
     tally_.lacking.erase(key);
     return;
   }
-  Standing standing = StandingOf(
-      workload->second, target_, now,
-      target_.canary.has_value() && target_.canary->Selects(key.spiffe_id));
+  Standing standing =
+      StandingOf(workload->second, target_, now,
+                 target_.canary.has_value() && target_.canary->Selects(key.spiffe_id));
   add(standing, 1);
   if (standing.failed > 0) tally_.failed[key] = standing.failed;
   if (standing.until > now && standing.until != absl::InfiniteFuture()) {

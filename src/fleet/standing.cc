@@ -215,8 +215,7 @@ bool Complete(const Standing& standing, const Target& target) {
          (standing.probed || !target.proof_required);
 }
 
-Standing StandingOf(const Workload& workload, const Target& target, absl::Time now,
-                    bool selected) {
+Standing StandingOf(const Workload& workload, const Target& target, absl::Time now, bool selected) {
   Standing standing;
   standing.canary = selected;
   standing.connected = workload.connected();

@@ -68,7 +68,8 @@ struct Report {
   std::optional<absl::Time> agent_time;
   std::string last_error;
   std::vector<Probe> probes;  // the latest of each target and authority; empty: no targets
-  // Handshakes in which a consumer refused the peer's certificate; nullopt: its agent does not know.
+  // Handshakes in which a consumer refused the peer's certificate; nullopt: its agent does not
+  // know.
   std::optional<int64_t> failed_verifications = std::nullopt;
 };
 

@@ -342,7 +342,8 @@ TEST_F(MachineTest, ACanaryThatIsNotWishedAnyMoreEndsWhateverIsWishedInstead) {
   wish_ = {Roots({&c}), {}, c.authority().id, wish_.canary};
   steps_.clear();
   Walk();
-  EXPECT_EQ(steps_, (std::vector{StepKind::kEndCanary, StepKind::kAddRoots, StepKind::kStartCanary}));
+  EXPECT_EQ(steps_,
+            (std::vector{StepKind::kEndCanary, StepKind::kAddRoots, StepKind::kStartCanary}));
   EXPECT_EQ(CanaryOf(is_, wish_)->authority, c.authority().id);
 }
 

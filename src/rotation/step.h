@@ -66,8 +66,9 @@ struct Step {
 absl::Status CheckWish(const Situation& now_is, const Wish& wish, absl::Time now);
 
 // The next step of the safe order, nullopt when the wish is fulfilled: additions to trust before
-// the canary, that before the issuer, the issuer before removals, the control plane's own certificate off a root before
-// that leaves. A function of what is: after a crash the same steps follow.
+// the canary, that before the issuer, the issuer before removals, the control plane's own
+// certificate off a root before that leaves. A function of what is: after a crash the same steps
+// follow.
 std::optional<Step> NextStep(const Situation& now_is, const Wish& wish, absl::Time now);
 
 }  // namespace capstan::rotation

@@ -97,7 +97,8 @@ class ControlPlane {
   virtual std::shared_ptr<const fleet::v1::TrustUpdate> update() const = 0;
   // The one that streams of this identity send: update(), or one that all of a canary share. Both
   // are replaced together.
-  virtual std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(const spiffe::SpiffeId& id) const {
+  virtual std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(
+      const spiffe::SpiffeId& id) const {
     static_cast<void>(id);
     return update();
   }

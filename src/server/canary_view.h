@@ -18,7 +18,7 @@ struct CanaryView {
   std::string canary;  // as text
   int64_t population = 0;
   int64_t selected = 0;
-  int64_t untold = 0;  // connected others whose agents tell no failed handshakes
+  int64_t untold = 0;                   // connected others whose agents tell no failed handshakes
   std::vector<std::string> namespaces;  // that there are, ordered
 };
 CanaryView LookAt(const trust::Canary& canary, const fleet::Fleet& fleet, absl::Time now);

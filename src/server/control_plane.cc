@@ -115,8 +115,7 @@ std::shared_ptr<const fleet::v1::TrustUpdate> ControlPlane::UpdateFor(
     const spiffe::SpiffeId& id) const {
   const std::shared_ptr<const Updates> updates = updates_.Get();
   if (updates == nullptr) return nullptr;
-  const bool selected =
-      updates->canary.has_value() && updates->canary->Selects(id.ToString());
+  const bool selected = updates->canary.has_value() && updates->canary->Selects(id.ToString());
   return selected ? updates->for_canary : updates->everybody;
 }
 
@@ -479,8 +478,8 @@ control::v1::ListFleetResponse ControlPlane::ListFleet() {
   const absl::Time now = clock_.Now();
   absl::MutexLock lock(&mutex_);
   for (const auto& [key, workload] : fleet_.workloads()) {
-    *response.add_workloads() = WorkloadMessage(
-        key, workload, {version, issuers->For(key.spiffe_id).hex()}, now);
+    *response.add_workloads() =
+        WorkloadMessage(key, workload, {version, issuers->For(key.spiffe_id).hex()}, now);
   }
   return response;
 }

@@ -20,8 +20,8 @@
 #include "rotation/preflight.h"
 #include "rotation/probing.h"
 #include "rpc/control_plane.h"
-#include "server/history_reader.h"
 #include "server/canary_view.h"
+#include "server/history_reader.h"
 #include "server/pacing.h"
 #include "server/population_writer.h"
 #include "server/server_metrics.h"
@@ -109,7 +109,8 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   void Disconnected(const authn::Caller& caller, const std::string& instance,
                     int64_t generation) override;
   std::shared_ptr<const fleet::v1::TrustUpdate> update() const override;
-  std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(const spiffe::SpiffeId& id) const override;
+  std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(
+      const spiffe::SpiffeId& id) const override;
   std::shared_ptr<void> Subscribe(std::function<void()> changed) override;
   rotation::Observation Observe(const rotation::Gate& gate, absl::Time now) override;
   std::map<std::string, rotation::Baseline> Baselines(absl::Time now) override;

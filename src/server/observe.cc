@@ -105,8 +105,8 @@ std::map<std::string, rotation::Baseline> BaselinesOf(const fleet::Fleet& fleet,
     const int64_t failed = *workload.report->failed_verifications;
     const absl::Duration told = std::max(now - workload.first_failed->at, kLeastTold);
     baselines[HolderName(key)] = {
-        failed, static_cast<double>(failed - workload.first_failed->failed) /
-                    absl::ToDoubleHours(told)};
+        failed,
+        static_cast<double>(failed - workload.first_failed->failed) / absl::ToDoubleHours(told)};
   }
   return baselines;
 }

@@ -172,12 +172,10 @@ void Pacing::PlanForEverybody(const Issuers& issuers, const Workloads& workloads
   planned_epoch_ = issuers.trust.issuer_epoch;
   plans_.everybody.reset();
   if (issuers.trust.issuer_epoch <= 1 && issuers.retiring.empty()) return;
-  plans_.everybody =
-      rotation::PlanReissue(LeavesToReplace(workloads, issuers.trust.issuer.hex(), clock_.Now(),
-                                  [&](const fleet::Key& key) {
-                                    return !issuers.InCanary(key.spiffe_id);
-                                  }),
-                  admission_.per_second(), clock_.Now());
+  plans_.everybody = rotation::PlanReissue(
+      LeavesToReplace(workloads, issuers.trust.issuer.hex(), clock_.Now(),
+                      [&](const fleet::Key& key) { return !issuers.InCanary(key.spiffe_id); }),
+      admission_.per_second(), clock_.Now());
   const rotation::ReissuePlan& plan = *plans_.everybody;
   metrics_
       .Gauge("capstan_reissue_planned_certificates",

@@ -183,7 +183,8 @@ TEST_F(PacingTest, ThePlanTravels) {
   Populate(100);
   Pacing pacing(20, clock_, metrics_);
   const auto plan = pacing.PlansFor(Of(State(2, kB)), workloads_).everybody;
-  const fleet::v1::TrustUpdate update = UpdateOf(State(2, kB), plan, *trust::AuthorityId::Parse(kB));
+  const fleet::v1::TrustUpdate update =
+      UpdateOf(State(2, kB), plan, *trust::AuthorityId::Parse(kB));
   const trust::AuthorityId a = *trust::AuthorityId::Parse(kA);
   EXPECT_EQ(update.renewal().authority_id(), kB);
   EXPECT_EQ(update.renewal().start().seconds(), absl::ToUnixSeconds(TestNow()));

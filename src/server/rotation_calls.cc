@@ -145,9 +145,9 @@ absl::StatusOr<std::optional<trust::Canary>> ControlPlane::CanaryFor(
   }
   const auto trust = keeper_.trust();
   if (trust != nullptr && trust->issuer_epoch > 0 && trust->issuer == set.authority.id) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        "the authority ", set.authority.id.hex(),
-        " signs for everybody already, so nobody can go first: leave --canary out"));
+    return absl::FailedPreconditionError(
+        absl::StrCat("the authority ", set.authority.id.hex(),
+                     " signs for everybody already, so nobody can go first: leave --canary out"));
   }
   return canary;
 }

@@ -366,8 +366,8 @@ class CanaryTest : public RotationTest {
     Acknowledge(rest_);
   }
   void Begin(const std::string& canary = "namespace=web") {
-    const absl::StatusOr<Outcome> begun = plane_->Offer(
-        b_.Set({}), {.source = "managed", .canary = *trust::Canary::Parse(canary)});
+    const absl::StatusOr<Outcome> begun =
+        plane_->Offer(b_.Set({}), {.source = "managed", .canary = *trust::Canary::Parse(canary)});
     ASSERT_TRUE(begun.ok()) << begun.status();
     Acknowledge(web_);
     Acknowledge(rest_);
@@ -475,7 +475,8 @@ TEST_F(CanaryTest, WhereOthersRefuseMoreThanBeforeItTurnsBackByItself) {
   Pass(absl::Seconds(5), {&web_, &rest_});
   EXPECT_EQ(View().record.outcome, "done");
   rest_.failed = 5;
-  ExpectTurnsBack(absl::StrCat(rest_.id, "#i1: its Envoy refused the certificate of a peer 2 times"));
+  ExpectTurnsBack(
+      absl::StrCat(rest_.id, "#i1: its Envoy refused the certificate of a peer 2 times"));
   const auto journal = *store_.Journal(100);
   EXPECT_TRUE(std::any_of(journal.begin(), journal.end(), [](const store::JournalEntry& entry) {
     return entry.kind == "rolled-back" &&

@@ -180,9 +180,8 @@ absl::Status TrustKeeper::Accept(const trust::CaSet& set, const Offered& offered
     return signing != nullptr && signing->issuer->authority().id == id &&
            !(signing->issuer->authority() == set.authority);
   };
-  const bool renewed =
-      differs(signing_.Get().get()) ||
-      differs(canary_signing == nullptr ? nullptr : canary_signing->signing.get());
+  const bool renewed = differs(signing_.Get().get()) ||
+                       differs(canary_signing == nullptr ? nullptr : canary_signing->signing.get());
   situation_ = std::move(next);
   if (renewed) {
     reservations_.erase(id);

@@ -16,8 +16,8 @@
 #include "base/random.h"
 #include "issuance/issue.h"
 #include "keystore/sealed_keys.h"
-#include "rotation/machine.h"
 #include "rotation/canary.h"
+#include "rotation/machine.h"
 #include "rotation/observer.h"
 #include "server/issuers.h"
 #include "server/published.h"
@@ -213,7 +213,7 @@ class TrustKeeper {
   rotation::Machine machine_ ABSL_GUARDED_BY(mutex_);
   std::optional<store::RotationRecord> rotation_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, store::ExemptionRecord> exempt_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, store::UnseenRecord> unseen_ ABSL_GUARDED_BY(mutex_);  // by signer
+  std::map<std::string, store::UnseenRecord> unseen_ ABSL_GUARDED_BY(mutex_);    // by signer
   std::map<std::string, rotation::Baseline> baselines_ ABSL_GUARDED_BY(mutex_);  // by name
   rotation::Decision decision_ ABSL_GUARDED_BY(mutex_);
   rotation::Observation seen_ ABSL_GUARDED_BY(mutex_);

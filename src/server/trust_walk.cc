@@ -38,8 +38,7 @@ bool Names(const std::string& name, const Holder& holder) {
 bool BeginsToSign(const Situation& before, const Standing& after) {
   if (after.state != trust::AuthorityState::kActive) return false;
   const auto known = before.authorities.find(after.authority.id);
-  return known == before.authorities.end() ||
-         known->second.state != trust::AuthorityState::kActive;
+  return known == before.authorities.end() || known->second.state != trust::AuthorityState::kActive;
 }
 
 }  // namespace
@@ -125,8 +124,7 @@ void TrustKeeper::FindRises(absl::Time now, Observation& seen) const {
 std::vector<store::BaselineRecord> TrustKeeper::BaselinesNow() const {
   std::vector<store::BaselineRecord> records;
   for (const auto& [name, baseline] : observer_.Baselines(clock_.Now())) {
-    records.push_back(
-        {name, baseline.failed, static_cast<int64_t>(std::ceil(baseline.per_hour))});
+    records.push_back({name, baseline.failed, static_cast<int64_t>(std::ceil(baseline.per_hour))});
   }
   return records;
 }

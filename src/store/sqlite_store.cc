@@ -280,8 +280,7 @@ absl::Status SqliteStore::PutBaselines(const std::vector<BaselineRecord>& record
   CAPSTAN_RETURN_IF_ERROR(db_->Execute("DELETE FROM baseline"));
   for (const BaselineRecord& record : records) {
     CAPSTAN_ASSIGN_OR_RETURN(Statement put, db_->Prepare("INSERT INTO baseline VALUES (?, ?, ?)"));
-    CAPSTAN_RETURN_IF_ERROR(
-        put.Text(record.name).Bind(record.failed).Bind(record.per_hour).Run());
+    CAPSTAN_RETURN_IF_ERROR(put.Text(record.name).Bind(record.failed).Bind(record.per_hour).Run());
   }
   return absl::OkStatus();
 }

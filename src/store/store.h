@@ -89,8 +89,8 @@ struct ExemptionRecord {
   friend bool operator==(const ExemptionRecord&, const ExemptionRecord&) = default;
 };
 
-// What a workload's consumer had counted of failed handshakes when the canary of the latest rotation
-// began.
+// What a workload's consumer had counted of failed handshakes when the canary of the latest
+// rotation began.
 struct BaselineRecord {
   std::string name;  // SPIFFE_ID#INSTANCE
   int64_t failed = 0;

@@ -51,8 +51,8 @@ TEST(CanaryTest, WhoIsSelectedIsTheSameInEveryVersion) {
 }
 
 TEST(CanaryTest, WhatSelectsNothingKnownIsRefusedAndSaysWhatThereIs) {
-  for (const char* text : {"", "web", "namespace=", "namespace=a/b", "namespace=a b", "percent=",
-                           "percent=0", "percent=101", "percent=ten", "percent=1.5"}) {
+  for (const char* text : {"", "web", "namespace=", "namespace=a/b", "namespace=a b",
+                           "percent=", "percent=0", "percent=101", "percent=ten", "percent=1.5"}) {
     const absl::StatusOr<Canary> canary = Canary::Parse(text);
     ASSERT_EQ(canary.status().code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_THAT(std::string(canary.status().message()), HasSubstr("namespace=NAME"));

@@ -33,20 +33,20 @@ class PinnedWorkload {
                                 .status());
     const std::string socket = base + "/sds.sock";
     CAPSTAN_ASSIGN_OR_RETURN(
-        agent_, mesh::Process::Start({.argv = {tools.programs + "/capstan-agent", "--join-file",
-                                               join, "--state-dir", base, "--socket", socket,
-                                               "--envoy-admin", Loopback(admin_)},
-                                      .log_path = mesh.LogPath("agent-pinned")}));
+        agent_, mesh::Process::Start(
+                    {.argv = {tools.programs + "/capstan-agent", "--join-file", join, "--state-dir",
+                              base, "--socket", socket, "--envoy-admin", Loopback(admin_)},
+                     .log_path = mesh.LogPath("agent-pinned")}));
     if (!mesh::WaitFor(absl::Seconds(60), [&] { return FileExists(socket); })) {
       return absl::UnavailableError("the agent of the pinned workload opened no socket");
     }
     CAPSTAN_RETURN_IF_ERROR(WriteFileAtomically(base + ".json", Config(mesh, socket, root_pem),
                                                 0600, Overwrite::kReplace));
     CAPSTAN_ASSIGN_OR_RETURN(
-        envoy_, mesh::Process::Start({.argv = {tools.envoy, "--config-path", base + ".json",
-                                               "--disable-hot-restart", "--concurrency", "1",
-                                               "--log-level", "warning"},
-                                      .log_path = mesh.LogPath("envoy-pinned")}));
+        envoy_, mesh::Process::Start(
+                    {.argv = {tools.envoy, "--config-path", base + ".json", "--disable-hot-restart",
+                              "--concurrency", "1", "--log-level", "warning"},
+                     .log_path = mesh.LogPath("envoy-pinned")}));
     absl::Status answered;
     mesh::WaitFor(absl::Seconds(60), [&] {
       answered = envoy::AdminClient(Loopback(pinned_)).Get("/get").status();
@@ -56,24 +56,21 @@ class PinnedWorkload {
   }
 
   std::string pinned_url() const { return absl::StrCat("http://", Loopback(pinned_), "/get"); }
-  bool PinnedAnswers() const {
-    return envoy::AdminClient(Loopback(pinned_)).Get("/get").ok();
-  }
+  bool PinnedAnswers() const { return envoy::AdminClient(Loopback(pinned_)).Get("/get").ok(); }
 
  private:
   static std::string Loopback(int port) { return absl::StrCat("127.0.0.1:", port); }
 
   std::string Config(const mesh::Mesh& mesh, const std::string& socket,
                      const std::string& root_pem) const {
-    json config = json::parse(
-        envoy::SidecarBootstrap({.workload = kName,
-                                 .trust_domain = "cluster.local",
-                                 .sds_socket = socket,
-                                 .admin_port = admin_,
-                                 .inbound_port = inbound_,
-                                 .outbound_port = outbound_,
-                                 .peer_port = mesh.InboundPort("httpbin"),
-                                 .peer_workload = "httpbin"}));
+    json config = json::parse(envoy::SidecarBootstrap({.workload = kName,
+                                                       .trust_domain = "cluster.local",
+                                                       .sds_socket = socket,
+                                                       .admin_port = admin_,
+                                                       .inbound_port = inbound_,
+                                                       .outbound_port = outbound_,
+                                                       .peer_port = mesh.InboundPort("httpbin"),
+                                                       .peer_workload = "httpbin"}));
     json& resources = config["static_resources"];
     json cluster = Named(resources["clusters"], "httpbin");
     cluster["name"] = kName;
@@ -133,9 +130,9 @@ class CanaryTest : public MeshTest {
   }
   // httpbin's namespace is the canary.
   void StartRotation() {
-    auto started = mesh_->Capstan({"rotate", "start", "--to",
-                                   absl::StrCat(folder_, "/rootB/intermediateB"), "--canary",
-                                   "namespace=httpbin"});
+    auto started =
+        mesh_->Capstan({"rotate", "start", "--to", absl::StrCat(folder_, "/rootB/intermediateB"),
+                        "--canary", "namespace=httpbin"});
     ASSERT_TRUE(started.ok()) << started.status();
     EXPECT_TRUE(mesh::WaitFor(absl::Seconds(60), [&] { return Gate() == "canary"; })) << Rotation();
   }
@@ -165,8 +162,7 @@ TEST_F(CanaryTest, ABreakThatOnlyTheOthersCountTurnsItBackByItself) {
   Begin(phases_[0].files);
   Await(phases_[0]);
   pinned_ = std::make_unique<PinnedWorkload>();
-  absl::Status started =
-      pinned_->Start(*mesh_, tools_, folder_, x509::ToPem({a_->root}));
+  absl::Status started = pinned_->Start(*mesh_, tools_, folder_, x509::ToPem({a_->root}));
   ASSERT_TRUE(started.ok()) << started;
   pinned_traffic_ = std::make_unique<mesh::Traffic>(
       mesh::Traffic::Options{.url = pinned_->pinned_url(), .clients = 1, .requests_per_second = 5});
