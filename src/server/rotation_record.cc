@@ -48,6 +48,7 @@ void Reaim(const rotation::Situation& now_is, const rotation::Wish& wish, absl::
   record.to_roots_pem = wish.bundle.ToPem();
   record.to_issuer = wish.issuer.hex();
   record.outcome = "done";
+  record.turned_why.clear();
   record.phase.clear();
   NotePhase(now_is, wish, now, record);
 }

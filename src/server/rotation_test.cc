@@ -548,6 +548,23 @@ TEST_F(CanaryTest, AnOperatorTurnsItBackTheSame) {
   ExpectTurnsBack("by the operator: changed my mind");
 }
 
+TEST_F(CanaryTest, ARotationThatIsAimedElsewhereKeepsItsCanary) {
+  Begin();
+  EXPECT_TRUE(plane_->keeper().Steer(Steering::kRollback).ok());
+  const TestPki c = TestPki::Make("intermediateC");
+  ASSERT_TRUE(Offer(c).ok());
+  EXPECT_EQ(View().record.turned_why, "");
+  Acknowledge(web_);
+  Acknowledge(rest_);
+  Pass(absl::Seconds(12), {&web_, &rest_});
+  EXPECT_EQ(StateOf(b_), trust::AuthorityState::kRetiring);
+  EXPECT_EQ(StateOf(c), trust::AuthorityState::kActive);
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+  EXPECT_EQ(DirectedTo(web_), c.authority().id.hex());
+  Restart();
+  EXPECT_EQ(DirectedTo(web_), c.authority().id.hex());
+}
+
 TEST_F(CanaryTest, WhoTellsNothingIsCounted) {
   rest_.failed.reset();
   Begin();

@@ -146,7 +146,9 @@ absl::Status TrustKeeper::Accept(const trust::CaSet& set, const Offered& offered
   const Standing& standing = next.authorities.at(id);
   rotation::Wish wish{set.bundle, set.crls, id, offered.canary};
   if (running()) {
-    CAPSTAN_ASSIGN_OR_RETURN(wish.canary, CanaryOf(rotation_));
+    store::RotationRecord aimed = *rotation_;
+    Reaim(next, wish, now, aimed);
+    CAPSTAN_ASSIGN_OR_RETURN(wish.canary, CanaryOf(aimed));
   }
 
   CAPSTAN_ASSIGN_OR_RETURN(std::string sealed, keys_.Seal(id, set.key, random_));

@@ -47,7 +47,7 @@ TEST(CanaryTest, WhoIsSelectedIsTheSameInEveryVersion) {
       absl::StrAppend(&selected, i, " ");
     }
   }
-  EXPECT_EQ(selected, "");
+  EXPECT_EQ(selected, "0 1 4 5 7 15 19 ");
 }
 
 TEST(CanaryTest, WhatSelectsNothingKnownIsRefusedAndSaysWhatThereIs) {
