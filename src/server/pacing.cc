@@ -135,6 +135,8 @@ void Pacing::Signed(const trust::AuthorityId& authority, absl::Duration took, bo
   const absl::Duration now = clock_.Monotonic();
   absl::MutexLock lock(&mutex_);
   if (!auto_.has_value()) return;
+  // By turns with the issuer, a key that may be of another kind: the budget goes by the issuer's.
+  if (planned_canary_.has_value() && planned_canary_->authority == authority) return;
   if (signer_ != authority) {
     signer_ = authority;
     auto_->NewSigner(now);

@@ -169,6 +169,19 @@ TEST_F(PacingTest, ACanaryHasAPlanOfItsOwnAndItsEndOneForTheWayBack) {
   EXPECT_EQ(pacing.PlansFor(issuers, workloads_).everybody, plans.everybody);
 }
 
+TEST_F(PacingTest, TheAutomaticBudgetGoesByTheIssuerNotByTheCanarysAuthority) {
+  Pacing pacing(0, clock_, metrics_);
+  const trust::AuthorityId b = *trust::AuthorityId::Parse(kB);
+  Issuers issuers = Of(State(1, kA));
+  issuers.canary = {b, *trust::Canary::Parse("percent=10")};
+  pacing.PlansFor(issuers, workloads_);
+  for (int i = 0; i < 3000; ++i) {
+    clock_.Advance(absl::Milliseconds(1));
+    pacing.Signed(b, absl::Milliseconds(50), true);
+  }
+  EXPECT_EQ(pacing.per_second(), 500);
+}
+
 TEST_F(PacingTest, ARestartPlansForTheRest) {
   Populate(100);
   const auto first = Pacing(20, clock_, metrics_).PlansFor(Of(State(2, kB)), workloads_).everybody;
