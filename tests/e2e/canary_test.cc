@@ -3,7 +3,9 @@
 // breaks there turns the rotation back by itself.
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/escaping.h"
 #include "base/files.h"
+#include "base/status.h"
 #include "envoy/admin.h"
 #include "envoy/bootstrap.h"
 #include "fixture.h"
@@ -130,6 +132,7 @@ class CanaryTest : public MeshTest {
   }
   // httpbin's namespace is the canary.
   void StartRotation() {
+    Run(absl::Seconds(6));  // agents have read what the handshakes of Await() were counted as
     auto started =
         mesh_->Capstan({"rotate", "start", "--to", absl::StrCat(folder_, "/rootB/intermediateB"),
                         "--canary", "namespace=httpbin"});
@@ -166,7 +169,7 @@ TEST_F(CanaryTest, ABreakThatOnlyTheOthersCountTurnsItBackByItself) {
   ASSERT_TRUE(started.ok()) << started;
   pinned_traffic_ = std::make_unique<mesh::Traffic>(
       mesh::Traffic::Options{.url = pinned_->pinned_url(), .clients = 1, .requests_per_second = 5});
-  Run(absl::Seconds(6));  // its agent has read its Envoy
+  Run(absl::Seconds(1));
   EXPECT_EQ(pinned_traffic_->count().failed, 0) << pinned_traffic_->count().first_failure;
   StartRotation();
   EXPECT_TRUE(mesh::WaitFor(absl::Seconds(120), [&] { return Finished(); })) << Rotation();
