@@ -118,6 +118,12 @@ Agent::Agent(Options options, StartingPoint start, Environment environment)
                        PortsFor("workload", workload_enrolment_,
                                 [this](const lifecycle::Leaf& leaf) { OnWorkload(leaf); })),
       beat_(env_.executor) {
+  if (options_.read_failed_verifications != nullptr && env_.blocking != nullptr) {
+    handshakes_.emplace(HandshakeWatch::Ports{.executor = env_.executor,
+                                              .blocking = *env_.blocking,
+                                              .read = options_.read_failed_verifications,
+                                              .changed = [this] { stream_.ReportSoon(); }});
+  }
   if (options_.probes.empty() || env_.blocking == nullptr) return;
   prober_.emplace(
       Prober::Options{.seed = options_.instance,
@@ -170,6 +176,7 @@ absl::Status Agent::Start() {
   ca_.UseToken(token_);
   Publish();
   Beat();
+  if (handshakes_) handshakes_->Start();
   credential_driver_.Start(stored_leaf_, trust_.bundle);
   catch_up_.Ask();
   // A lapsed one is good for its successor only; the rest follows with that.
@@ -447,6 +454,7 @@ fleet::v1::Report Agent::MakeReport() const {
     }
   }
   if (prober_) standing.probes = prober_->results();
+  if (handshakes_) standing.failed_verifications = handshakes_->failed();
   return ToReport(standing, env_.clock.Now());
 }
 

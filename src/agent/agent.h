@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,6 +11,7 @@
 #include "absl/synchronization/mutex.h"
 #include "agent/catch_up.h"
 #include "agent/delivery.h"
+#include "agent/handshake_watch.h"
 #include "agent/prober.h"
 #include "agent/report.h"
 #include "agent/starting_point.h"
@@ -41,6 +43,8 @@ class Agent {
     lifecycle::Policy policy;
     std::vector<ProbeTarget> probes;  // empty: nothing is probed
     ProbeMachine::Policy probe_policy;
+    // See HandshakeWatch; null: nobody tells. Needs Environment::blocking.
+    std::function<absl::StatusOr<int64_t>()> read_failed_verifications = nullptr;
   };
   // All outlive the agent.
   struct Environment {
@@ -129,6 +133,7 @@ class Agent {
   rpc::TrustClient stream_;
   CatchUp catch_up_;
   std::optional<Prober> prober_;
+  std::optional<HandshakeWatch> handshakes_;
   lifecycle::X509Enrolment credential_enrolment_;
   lifecycle::X509Enrolment workload_enrolment_;
   lifecycle::Driver credential_driver_;

@@ -84,6 +84,10 @@ void Declare(Settings& settings, Options& o) {
           absl::StrAppend(out, ToString(target));
         });
       });
+  settings.Text("envoy-admin",
+                "admin interface of the Envoy beside it, HOST:PORT or a socket's path: its failed "
+                "handshakes are told to the control plane (default: none)",
+                &o.envoy_admin);
   settings.Text("http", "address for /metrics, /healthz and /readyz (default: off)", &o.http);
   settings.Duration("ttl",
                     "life asked for the workload's certificate; 0: the control plane's default",

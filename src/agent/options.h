@@ -22,6 +22,7 @@ struct Options {
   std::string join_file;            // empty: none, the state directory has a credential
   std::string output_dir;           // empty: no key ever touches a disk
   std::vector<ProbeTarget> probes;  // listeners of the workload to try handshakes with
+  std::string envoy_admin;          // of the Envoy beside it; empty: none
   std::string http;                 // "IP:PORT"; empty: off
   absl::Duration ttl;               // of the workload's certificate; 0: the control plane's default
   absl::Duration credential_ttl;    // of the agent's own; 0: the control plane's default

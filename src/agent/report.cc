@@ -106,6 +106,9 @@ fleet::v1::Report ToReport(const Standing& standing, absl::Time now) {
   SetTime(now, report.mutable_agent_time());
   report.set_last_error(Text(standing.last_error));
   for (const fleet::v1::ProbeResult& probe : standing.probes) *report.add_probes() = probe;
+  if (standing.failed_verifications.has_value()) {
+    report.set_failed_verifications(*standing.failed_verifications);
+  }
   return report;
 }
 

@@ -23,6 +23,7 @@ struct Standing {
   std::vector<std::pair<fleet::v1::Consumer::Kind, sds::ConsumerReport>> consumers;
   std::string last_error;  // empty: the last attempts succeeded
   std::vector<fleet::v1::ProbeResult> probes = {};
+  std::optional<int64_t> failed_verifications = std::nullopt;  // nullopt: nobody tells
 };
 
 fleet::v1::BundleVersion ToProto(const trust::BundleVersion& version);

@@ -96,7 +96,10 @@ absl::Status Run(const Options& options, const std::function<void()>& wait_for_s
                      .ttl = options.ttl,
                      .credential_ttl = options.credential_ttl,
                      .key_type = options.key_type,
-                     .probes = options.probes},
+                     .probes = options.probes,
+                     .read_failed_verifications = options.envoy_admin.empty()
+                                                      ? nullptr
+                                                      : ReadFromAdmin(options.envoy_admin)},
       std::move(start), Agent::Environment{loop, clock, metrics, *state, deliveries, &probing});
   ConsumerSignal consumers(loop, [&agent] {
     if (agent) agent->OnConsumersChanged();

@@ -56,6 +56,9 @@ std::shared_ptr<RotateFlags> AddRotateFlags(CLI::App& command) {
       .add_option("--require", flags->require,
                   "proven: a handshake must show every workload's trust, not its word alone")
       ->check(CLI::IsMember({"proven"}));
+  command.add_option("--canary", flags->canary,
+                     "Whom the new authority signs for first: namespace=NAME, or percent=N of all "
+                     "identities; harm turns the rotation back by itself");
   command.add_option(
       "--budget", flags->budget,
       "Refused by capstand as yet, which signs by its own --issue-per-second; 0: that");
@@ -83,6 +86,7 @@ void AddPlan(CLI::App& rotate) {
       "capstand\ncannot be asked\n\n"
       "examples:\n"
       "  capstan rotate plan --to intermediateB\n"
+      "  capstan rotate plan --to intermediateB --canary namespace=web\n"
       "  capstan rotate plan --generate --soak 10m --require proven");
   command->callback([target, flags] {
     RotateRequest request = Request(*flags);
@@ -160,6 +164,7 @@ void AddStart(CLI::App& rotate, const Surroundings& surroundings) {
       "capstand cannot be asked.\nWith --wait those of rotate watch.\n\nexamples:\n"
       "  capstan rotate start --to intermediateB\n"
       "  capstan rotate start --generate --soak 10m --absent 24h --wait\n"
+      "  capstan rotate start --to intermediateB --canary percent=10\n"
       "  capstan rotate start --generate --intermediate\n"
       "  capstan rotate start --to intermediateB --emergency"));
   command->callback(

@@ -56,10 +56,11 @@ std::string Opening(const Rotation& rotation) {
   if (rotation.number() == 0) return "There was no rotation yet";
   std::string text = absl::StrCat("Rotation ", rotation.number(), " ");
   if (rotation.state() == "done") return absl::StrCat(text, "is done");
-  if (rotation.state() == "rolled-back") return absl::StrCat(text, "was rolled back");
-  if (rotation.state() == "aborted") {
-    return absl::StrCat(text, "was aborted");
-  }
+  const std::string why =
+      rotation.turned_why().empty() ? "" : absl::StrCat(" ", rotation.turned_why());
+  if (rotation.state() == "rolled-back") return absl::StrCat(text, "was rolled back", why);
+  if (rotation.state() == "aborted") return absl::StrCat(text, "was aborted", why);
+  if (!why.empty()) return absl::StrCat(text, "is on its way back, turned", why);
   return absl::StrCat(text, "is ", rotation.state(), " in phase ", rotation.phase(), " (",
                       PhaseNumber(rotation.phase()), " of 4): ", PhaseWords(rotation.phase()));
 }
@@ -90,6 +91,18 @@ void WhyNotOn(std::string& text, const Rotation& rotation) {
                         RelativeTo(ToTime(rotation.time()), ToTime(rotation.progress().eta())),
                         ". Until then a laggard may only be somebody whose turn has not come"));
   }
+}
+
+void CanaryPart(std::string& text, const Rotation& rotation) {
+  const control::v1::Canary& canary = rotation.canary();
+  if (rotation.gate().name() != "canary" && rotation.next_step() != "start-canary") return;
+  Question(text, "How does the canary do?");
+  Answer(text, CanaryText(canary));
+  Answer(
+      text,
+      "A workload of it that refuses its new leaf or is refused by a probe, or another one whose "
+      "Envoy refuses more certificates than before, turns the rotation back by itself");
+  if (canary.untold() > 0) Answer(text, UntoldText(canary));
 }
 
 void Dependents(std::string& text, const Rotation& rotation) {
@@ -225,6 +238,7 @@ std::string ExplainText(const Rotation& rotation, bool all) {
   if (rotation.number() == 0) return text;
   if (!Ended(rotation)) {
     WhyNotOn(text, rotation);
+    CanaryPart(text, rotation);
     Dependents(text, rotation);
   }
   Safety(text, rotation);

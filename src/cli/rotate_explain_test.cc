@@ -27,6 +27,18 @@ control::v1::Rotation Moving() {
   return rotation;
 }
 
+TEST(Explain, SaysHowTheCanaryDoesAndWhyItTurnedBack) {
+  control::v1::Rotation rotation = testing::CanaryRotation();
+  EXPECT_THAT(ExplainText(rotation, false),
+              AllOf(HasSubstr("How does the canary do?"), HasSubstr("signs for 3 of 10"),
+                    HasSubstr("4 workloads tell no failed handshakes")));
+  rotation.set_turned_why("by itself, for the canary's harm: its Envoy refused");
+  EXPECT_THAT(ExplainText(rotation, false), HasSubstr("is on its way back, turned by itself"));
+  rotation.set_state("rolled-back");
+  EXPECT_THAT(ExplainText(rotation, false), HasSubstr("was rolled back by itself, for the"));
+  EXPECT_EQ(CodeOf(rotation), kRolledBack);
+}
+
 control::v1::Rotation HeldBy(const std::string& kind, const std::string& name) {
   control::v1::Rotation rotation = Moving();
   control::v1::Gate& gate = *rotation.mutable_gate();

@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "cli/time_text.h"
 #include "trust/ca_set.h"
+#include "trust/canary.h"
 #include "x509/crl.h"
 
 namespace capstan::cli {
@@ -98,6 +99,10 @@ absl::StatusOr<RotateRequest> ToRequest(const RotateFlags& flags, absl::Time now
   RotateRequest request;
   CAPSTAN_ASSIGN_OR_RETURN(*request.message.mutable_policy(), ToPolicy(flags));
   request.message.set_emergency(flags.emergency);
+  if (!flags.canary.empty()) {
+    CAPSTAN_RETURN_IF_ERROR(Annotate(trust::Canary::Parse(flags.canary).status(), "--canary"));
+    request.message.set_canary(flags.canary);
+  }
   if (flags.generate) {
     request.message.set_generate(true);
     request.message.set_intermediate_only(flags.intermediate);

@@ -18,6 +18,7 @@ struct RotateFlags {
   std::string soak;
   std::string absent;
   std::string require;
+  std::string canary;  // "namespace=NAME" or "percent=N"
   double budget = 0;
   bool emergency = false;
 };

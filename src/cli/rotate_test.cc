@@ -141,6 +141,12 @@ TEST_F(RotateTest, StartSendsFilesAndPolicy) {
   EXPECT_THAT(again.err, HasSubstr("rotation 1 is under way"));
 }
 
+TEST_F(RotateTest, ACanaryIsSent) {
+  EXPECT_EQ(Rotate({"start", "--generate", "--canary", "namespace=web"}).code, kDone);
+  ASSERT_EQ(plane_.starts().size(), 1u);
+  EXPECT_EQ(plane_.starts()[0].canary(), "namespace=web");
+}
+
 TEST_F(RotateTest, AnEmergencyIsConfirmed) {
   const Result refused = Rotate({"start", "--generate", "--emergency"});
   EXPECT_EQ(refused.code, kUsage);
@@ -249,6 +255,8 @@ TEST_F(RotateTest, RefusesCommandLinesThatMeanNothing) {
       {{"plan", "--generate", "--absent", "-1h"}, "--absent \"-1h\" is no duration"},
       {{"plan", "--generate", "--require", "hope"}, "--require"},
       {{"plan", "--generate", "--budget", "-1"}, "--budget is a number"},
+      {{"start", "--generate", "--canary", "web"}, "namespace=NAME, or percent=N"},
+      {{"plan", "--generate", "--canary", "percent=200"}, "no such percentage"},
       {{"start", "--generate", "--timeout", "0s"}, "--timeout \"0s\" is no duration"},
       {{"exclude", "--reason", "x"}, "NAME"},
       {{"exclude", "x"}, "--reason"},

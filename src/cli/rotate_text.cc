@@ -138,6 +138,12 @@ void Exemptions(std::string& text,
   }
 }
 
+void CanaryLines(std::string& text, const control::v1::Canary& canary) {
+  if (canary.selector().empty()) return;
+  Line(text, "canary", CanaryText(canary));
+  Line(text, "", UntoldText(canary));
+}
+
 void ChangeLines(std::string& text, const control::v1::Rotation& rotation) {
   if (rotation.from_issuer() != rotation.to_issuer()) {
     Line(text, "issuer",
@@ -215,6 +221,7 @@ std::string PlanText(const control::v1::RotationPlan& plan) {
   Steps(text, plan);
   text += "\n";
   Line(text, "workloads", absl::StrCat(plan.population(), " hold an unexpired certificate"));
+  CanaryLines(text, plan.canary());
   if (plan.has_reissue_takes()) {
     Line(text, "re-issue",
          absl::StrCat(TwoUnits(ToDuration(plan.reissue_takes())), " at ",
@@ -244,6 +251,8 @@ std::string RotationText(const control::v1::Rotation& rotation) {
   Line(text, "rotation", StateText(rotation));
   Line(text, "started", TimesText(rotation, now));
   Line(text, "phase", PhaseText(rotation, now));
+  if (!rotation.turned_why().empty()) Line(text, "turned back", rotation.turned_why());
+  CanaryLines(text, rotation.canary());
   if (!Ended(rotation)) {
     GateLines(text, rotation);
     ProgressLines(text, rotation, now);
@@ -262,6 +271,7 @@ std::string StartedText(const control::v1::Rotation& rotation, const std::string
       {"rollback", "goes back, until the old root has left"},
   }};
   std::string text = absl::StrCat("Rotation ", rotation.number(), " has started.\n");
+  CanaryLines(text, rotation.canary());
   for (const auto& [verb, does] : kNext) {
     std::string line = absl::StrCat("  capstan rotate ", verb, socket_flag);
     line.resize(28 + socket_flag.size(), ' ');
@@ -304,6 +314,10 @@ std::string HistoryText(const control::v1::ListRotationsResponse& history) {
                TookText(rotation), rotation.source().empty() ? "-" : rotation.source(),
                Short(rotation.from_issuer()), Short(rotation.to_issuer()),
                rotation.exempt().empty() ? "-" : absl::StrCat(rotation.exempt_size())});
+    if (!rotation.turned_why().empty()) {
+      absl::StrAppend(&exempt, "\nRotation ", rotation.number(), " turned back ",
+                      Printable(rotation.turned_why()), "\n");
+    }
     if (rotation.exempt().empty()) continue;
     absl::StrAppend(&exempt, "\nRotation ", rotation.number(), " did not wait for\n");
     Table names({"NAME", "SINCE", "WHY"});

@@ -52,6 +52,25 @@ TEST(RotationText, IsOneScreen) {
       "`capstan rotate explain` says what to do about each\n");
 }
 
+TEST(RotationText, ACanaryIsShownWithWhoCannotTell) {
+  control::v1::Rotation rotation = testing::CanaryRotation();
+  EXPECT_THAT(RotationText(rotation),
+              AllOf(HasSubstr("canary         namespace=web: the new authority signs for 3 of 10 "
+                              "workloads, 2\n               show its leaf\n"),
+                    HasSubstr("4 workloads tell no failed handshakes: their agents have no\n"
+                              "               --envoy-admin\n")));
+  rotation.mutable_canary()->set_population(10);
+  rotation.mutable_canary()->set_others(0);
+  EXPECT_THAT(RotationText(rotation), HasSubstr("that is everybody"));
+  EXPECT_THAT(StartedText(rotation, ""), HasSubstr("that is everybody"));
+  rotation.set_state("rolled-back");
+  rotation.set_turned_why("by itself, for the canary's harm: spiffe://td/a#1: because");
+  EXPECT_THAT(RotationText(rotation), HasSubstr("turned back    by itself, for the canary's harm"));
+  control::v1::ListRotationsResponse history;
+  *history.add_rotations() = rotation;
+  EXPECT_THAT(HistoryText(history), HasSubstr("Rotation 3 turned back by itself"));
+}
+
 TEST(RotationText, WithoutARotationSaysSo) {
   EXPECT_EQ(RotationText({}), "There was no rotation yet. `capstan rotate plan` plans one.\n");
 }

@@ -138,6 +138,9 @@ void Phases(Canvas& canvas, const Rotation& rotation) {
 
 void GatePart(Canvas& canvas, const Rotation& rotation) {
   const control::v1::Gate& gate = rotation.gate();
+  if (!rotation.turned_why().empty()) {
+    canvas.AddWrapped("back  ", rotation.turned_why(), 3, kRed);
+  }
   canvas.AddWrapped("gate  ", GateText(gate), 2, Held(gate) ? kYellow : "");
   if (Held(gate)) canvas.AddWrapped("      ", gate.summary(), 3);
   if (rotation.state() == "paused") {
@@ -182,6 +185,9 @@ void Bars(Canvas& canvas, const Rotation& rotation) {
   Bar(canvas, "acknowledged", progress.acknowledged(), progress.population());
   Bar(canvas, "proven", progress.proven(), progress.population());
   Bar(canvas, "re-issued", progress.moved(), progress.population());
+  if (rotation.gate().name() == "canary") {
+    Bar(canvas, "canary", rotation.canary().moved(), rotation.canary().population());
+  }
   if (progress.has_eta()) {
     canvas.Add(absl::StrCat(std::string(14, ' '), RateText(progress.certificates_per_second()),
                             " a second, done ",
@@ -220,9 +226,10 @@ void Holders(Canvas& canvas, const Rotation& rotation, size_t reserved) {
 // Words in which a change is told at once.
 std::string Words(const Rotation& rotation) {
   const control::v1::Gate& gate = rotation.gate();
-  std::string words = absl::StrCat(rotation.number(), "/", rotation.state(), "/", rotation.phase(),
-                                   "/", rotation.next_step(), "/", gate.name(), "/", gate.open(),
-                                   "/", Held(gate), "/", rotation.exempt_size());
+  std::string words =
+      absl::StrCat(rotation.number(), "/", rotation.state(), "/", rotation.phase(), "/",
+                   rotation.next_step(), "/", gate.name(), "/", gate.open(), "/", Held(gate), "/",
+                   rotation.exempt_size(), "/", rotation.turned_why());
   if (Held(gate) && gate.holders_size() > 0) {
     absl::StrAppend(&words, "/", gate.holders(0).name(), ": ", gate.holders(0).why());
   }
@@ -233,8 +240,8 @@ std::string Counts(const Rotation& rotation) {
   const control::v1::Progress& progress = rotation.progress();
   const control::v1::Gate& gate = rotation.gate();
   return absl::StrCat(progress.population(), "/", progress.acknowledged(), "/", progress.proven(),
-                      "/", progress.moved(), "/", gate.laggards(), "/", gate.absent(), "/",
-                      gate.unproven(), "/", gate.others());
+                      "/", progress.moved(), "/", rotation.canary().moved(), "/", gate.laggards(),
+                      "/", gate.absent(), "/", gate.unproven(), "/", gate.others());
 }
 
 // Asks for one rotation again and again, over restarts of capstand.
@@ -379,8 +386,15 @@ std::string WatchLine(const Rotation& rotation) {
         Held(gate) ? gate.summary() : absl::StrCat("gate ", GateText(gate)),
         absl::StrFormat("; acknowledged %d, proven %d, re-issued %d of %d", progress.acknowledged(),
                         progress.proven(), progress.moved(), progress.population()));
+    if (gate.name() == "canary") {
+      absl::StrAppend(&text, "; canary ", rotation.canary().moved(), " of ",
+                      rotation.canary().population());
+    }
   } else if (!rotation.exempt().empty()) {
     absl::StrAppend(&text, "; passed over: ", rotation.exempt_size());
+  }
+  if (!rotation.turned_why().empty()) {
+    absl::StrAppend(&text, "; turned back ", rotation.turned_why());
   }
   return Printable(std::move(text)) + "\n";
 }

@@ -31,11 +31,13 @@ constexpr std::array<Words, 4> kPhases = {{
     {"root-b", "the old root has left, the new one alone is trusted"},
 }};
 
-constexpr std::array<Words, 9> kSteps = {{
+constexpr std::array<Words, 11> kSteps = {{
     {"", "end the rotation"},
     {"add-roots", "trust the new root beside the old one"},
     {"add-crls", "publish the CRLs of the new authority beside those of the old one"},
     {"drop-crls", "withdraw the CRLs: the new authority has none"},
+    {"start-canary", "let the new authority sign for the canary, and the old one for the others"},
+    {"end-canary", "let the old authority sign for the canary again"},
     {"switch-issuer", "let the new authority sign, and every leaf be re-issued"},
     {"move-serving", "give the control plane's own certificate to the new root"},
     {"drop-roots", "drop the old root; this cannot be undone"},
@@ -43,9 +45,11 @@ constexpr std::array<Words, 9> kSteps = {{
     {"retire", "retire the authority that signed before"},
 }};
 
-constexpr std::array<Words, 5> kGates = {{
+constexpr std::array<Words, 6> kGates = {{
     {"", "the next step takes nothing away from anybody"},
     {"trust", "every consumer has acknowledged the bundle with the new root"},
+    {"canary",
+     "every workload of the canary shows a leaf of the new authority, and nobody else is harmed"},
     {"agents", "every agent holds the bundle with the new root"},
     {"move", "nobody shows a leaf that needs what is about to leave"},
     {"done", "every consumer has acknowledged the bundle that is left"},
@@ -56,7 +60,7 @@ struct Kind {
   Advice advice;
 };
 
-constexpr std::array<Kind, 7> kKinds = {{
+constexpr std::array<Kind, 8> kKinds = {{
     {"laggard",
      {"connected, and not there yet",
       "read its reason. A NACK: mend what it names, then reload that proxy. No consumer connected: "
@@ -91,11 +95,15 @@ constexpr std::array<Kind, 7> kKinds = {{
     {"clock",
      {"the control plane's clock is not confirmed, and what comes next cannot be undone",
       "mend the clock that is wrong (NTP), or connect an agent; this is never passed over", false}},
+    {"canary",
+     {"nobody of the canary is left, so that it shows nothing",
+      "start a workload that it selects, or roll back and select others", true}},
 }};
 
-constexpr std::array<Words, 4> kWorkloadCosts = {{
+constexpr std::array<Words, 5> kWorkloadCosts = {{
     {"trust",
      "from the next step on it refuses every peer with a new leaf, until it has taken the bundle"},
+    {"canary", "what the new authority does to it is seen only when it signs for everybody"},
     {"agents",
      "its agent refuses the control plane from then on: it keeps its last leaf, cannot renew it, "
      "and "
@@ -179,6 +187,7 @@ Advice AdviceFor(std::string_view kind) {
 
 std::string_view CostOf(std::string_view kind, std::string_view gate) {
   if (kind == "join-file") return "an agent that starts with it does not find the control plane";
+  if (kind == "canary") return "the new authority signs for everybody without having been tried";
   if (kind == "foreign") return "whoever shows a leaf of theirs is refused once the root has left";
   if (kind == "unrecorded") {
     return "a workload that nobody knows of may be refused once the root has left";
@@ -197,6 +206,31 @@ Reason ReasonOf(const control::v1::Holder& holder) {
   return {.why = std::string(why.substr(0, at)),
           .refused = std::string(refusal.substr(0, colon)),
           .nack = std::string(refusal.substr(colon + 2))};
+}
+
+std::string CanaryText(const control::v1::Canary& canary) {
+  std::string text = canary.selector();
+  const int64_t everybody = canary.population() + canary.others();
+  if (everybody == 0) return text;
+  absl::StrAppend(&text, canary.signing() ? ": the new authority signs for " : ": ",
+                  canary.population(), " of ", everybody, " workloads");
+  if (canary.signing()) {
+    absl::StrAppend(&text, ", ", canary.moved(), canary.moved() == 1 ? " shows" : " show",
+                    " its leaf");
+  } else {
+    text += " go first";
+  }
+  if (canary.others() == 0) text += "; that is everybody, so that nobody else would tell of harm";
+  return text;
+}
+
+std::string UntoldText(const control::v1::Canary& canary) {
+  if (canary.untold() == 0) return "";
+  return absl::StrCat(canary.untold(), canary.untold() == 1
+                                           ? " workload tells no failed handshakes: its agent has "
+                                             "no --envoy-admin"
+                                           : " workloads tell no failed handshakes: their agents "
+                                             "have no --envoy-admin");
 }
 
 std::string ExcludeCommand(const std::string& name) {

@@ -69,4 +69,18 @@ inline control::v1::Rotation WaitingRotation() {
   )pb");
 }
 
+// One whose canary the new authority signs for.
+inline control::v1::Rotation CanaryRotation() {
+  control::v1::Rotation rotation = WaitingRotation();
+  rotation.mutable_gate()->set_name("canary");
+  control::v1::Canary& canary = *rotation.mutable_canary();
+  canary.set_selector("namespace=web");
+  canary.set_signing(true);
+  canary.set_population(3);
+  canary.set_moved(2);
+  canary.set_others(7);
+  canary.set_untold(4);
+  return rotation;
+}
+
 }  // namespace capstan::cli::testing

@@ -19,6 +19,17 @@ bool HasUnexpiredLeaf(const Workload& workload, absl::Time now) {
          (workload.report.has_value() && workload.report->leaf.not_after > now);
 }
 
+// A count that went down is of a consumer that began anew.
+void NoteFailed(const Report& report, absl::Time now, Workload& workload) {
+  if (!report.failed_verifications.has_value()) return;
+  const int64_t failed = *report.failed_verifications;
+  const bool anew =
+      workload.report.has_value() && workload.report->failed_verifications.value_or(0) > failed;
+  if (!workload.first_failed.has_value() || anew || workload.first_failed->failed > failed) {
+    workload.first_failed = {failed, now};
+  }
+}
+
 }  // namespace
 
 std::string_view GradeName(Grade grade) {
@@ -102,6 +113,7 @@ absl::Status Fleet::Fold(const Key& key, int64_t generation, Report report, absl
     workload.clock_offset = *report.agent_time - now;
     workload.clock_told = now;
   }
+  NoteFailed(report, now, workload);
   workload.report = std::move(report);
   workload.last_seen = now;
   Touch(key, now);
@@ -179,25 +191,29 @@ void Fleet::Touch(const Key& key, absl::Time now) {
     if (standing.trusts.empty()) tally_.trusting += sign;
     if (standing.moved.empty()) tally_.moved += sign;
     if (standing.probed && standing.proven.empty()) tally_.proven += sign;
+    if (standing.canary) tally_.canary += sign;
+    if (standing.canary && standing.moved.empty()) tally_.canary_moved += sign;
+    if (standing.untold) tally_.untold += sign;
   };
   const Standing before = standings_.contains(key) ? standings_[key] : Standing();
   add(before, -1);
   ends_.erase({before.until, key});
+  tally_.failed.erase(key);
   const auto workload = workloads_.find(key);
   if (workload == workloads_.end()) {
     standings_.erase(key);
     tally_.lacking.erase(key);
     return;
   }
-  Standing standing = StandingOf(workload->second, target_, now);
+  Standing standing =
+      StandingOf(workload->second, target_, now,
+                 target_.canary.has_value() && target_.canary->Selects(key.spiffe_id));
   add(standing, 1);
+  if (standing.failed > 0) tally_.failed[key] = standing.failed;
   if (standing.until > now && standing.until != absl::InfiniteFuture()) {
     ends_.insert({standing.until, key});
   }
-  const bool complete = standing.agent.empty() && standing.trusts.empty() &&
-                        standing.moved.empty() && standing.proven.empty() &&
-                        (standing.probed || !target_.proof_required);
-  if (standing.counted && !complete) {
+  if (standing.counted && (!standing.harm.empty() || !Complete(standing, target_))) {
     tally_.lacking[key] = standing;
   } else {
     tally_.lacking.erase(key);

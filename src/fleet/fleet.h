@@ -49,7 +49,12 @@ struct Tally {
   int64_t trusting = 0;
   int64_t moved = 0;
   int64_t proven = 0;
-  // Those of the population who lack something of the target.
+  // Of the target's canary, and the others beside it.
+  int64_t canary = 0;
+  int64_t canary_moved = 0;
+  int64_t untold = 0;             // connected others whose agents tell no failed handshakes
+  std::map<Key, int64_t> failed;  // of others, where any are told
+  // Those of the population who lack something of the target, or show harm.
   std::map<Key, Standing> lacking;
 };
 

@@ -287,5 +287,35 @@ TEST_F(TallyTest, TheMedianOfClocksThatToldLately) {
   EXPECT_EQ(fleet_.ClockOffset(kNow - absl::Hours(1)), std::nullopt);
 }
 
+TEST(FleetCanaryTest, ItsSumsAreOfTheSelectedAndOfWhatOthersTell) {
+  Fleet fleet({});
+  const Target target{.bundle = {"lineage", 2},
+                      .authorities = {"bb"},
+                      .canary = *trust::Canary::Parse("namespace=web")};
+  const auto report = [&](const std::string& ns, std::optional<int64_t> failed, absl::Time now) {
+    const Key key{absl::StrCat("spiffe://td/ns/", ns, "/sa/s"), "i", ""};
+    const int64_t generation = *fleet.Connect(key, now);
+    Report told{.leaf = {"01", "bb", kNow, kNow + absl::Hours(1)}};
+    told.failed_verifications = failed;
+    EXPECT_TRUE(fleet.Fold(key, generation, told, now).ok());
+    return key;
+  };
+  fleet.Measure(target, kNow);
+  report("web", 5, kNow);
+  const Key other = report("other", 3, kNow);
+  report("dumb", std::nullopt, kNow);
+  const Tally& tally = fleet.TallyAt(kNow);
+  EXPECT_EQ(tally.canary, 1);
+  EXPECT_EQ(tally.untold, 1);
+  ASSERT_EQ(tally.failed.size(), 1u);
+  EXPECT_EQ(tally.failed.at(other), 3);
+  // What was told first is kept over connections, until the count begins anew.
+  report("other", 4, kNow + absl::Minutes(1));
+  EXPECT_EQ(fleet.Find(other)->first_failed->failed, 3);
+  report("other", 1, kNow + absl::Minutes(2));
+  EXPECT_EQ(fleet.Find(other)->first_failed->failed, 1);
+  EXPECT_EQ(fleet.TallyAt(kNow).failed.at(other), 1);
+}
+
 }  // namespace
 }  // namespace capstan::fleet

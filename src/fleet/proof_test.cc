@@ -82,5 +82,54 @@ TEST(ProofTest, ARefusalIsWaitedForWhileItCanBeTried) {
   EXPECT_EQ(With({control}, kRefused).proven, "") << "no certificate was left to try it with";
 }
 
+Target CanaryTarget() {
+  Target target = kAccepted;
+  target.canary = *trust::Canary::Parse("namespace=web");
+  return target;
+}
+
+TEST(HarmTest, OnlyWhatItsAgentServesOfTheNewAuthorityCanBeRefusedInItsName) {
+  Workload workload;
+  workload.generation = 1;
+  Consumer envoy{.id = "e", .kind = ConsumerKind::kEnvoy, .connected = true};
+  envoy.acknowledged_at = kNow - absl::Minutes(1);
+  envoy.last_nack = Nack{"default", "key values mismatch", kNow};
+  workload.report = Report{.leaf = {"01", "aa", kNow, kNow + absl::Hours(1)}, .consumers = {envoy}};
+  EXPECT_EQ(StandingOf(workload, CanaryTarget(), kNow, true).harm, "");
+  workload.report->leaf.authority = "bb";
+  EXPECT_THAT(StandingOf(workload, CanaryTarget(), kNow, true).harm,
+              HasSubstr("refused default: key values mismatch"));
+  EXPECT_EQ(StandingOf(workload, CanaryTarget(), kNow, false).harm, "");
+  EXPECT_EQ(StandingOf(workload, kAccepted, kNow).harm, "");
+  workload.report->consumers[0].acknowledged_at = kNow + absl::Seconds(1);
+  EXPECT_EQ(StandingOf(workload, CanaryTarget(), kNow, true).harm, "");
+}
+
+TEST(HarmTest, DistrustOfTheNewAuthorityIsHarmWhereTheControlIsAccepted) {
+  const auto harm = [](Verdict control, Verdict asked, bool selected) {
+    Workload workload;
+    workload.generation = 1;
+    workload.report = Report{.probes = {Of("aa", control), Of("bb", asked, "alert 48")}};
+    for (Probe& probe : workload.report->probes) probe.bundle = kAccepted.bundle;
+    return StandingOf(workload, CanaryTarget(), kNow, selected).harm;
+  };
+  EXPECT_THAT(harm(Verdict::kAccepted, Verdict::kUnknownCa, true), HasSubstr("alert 48"));
+  EXPECT_THAT(harm(Verdict::kAccepted, Verdict::kUnknownCa, false), HasSubstr("alert 48"));
+  EXPECT_NE(harm(Verdict::kAccepted, Verdict::kRefused, true), "");
+  EXPECT_EQ(harm(Verdict::kAccepted, Verdict::kRefused, false), "");
+  EXPECT_EQ(harm(Verdict::kUnknownCa, Verdict::kUnknownCa, true), "");
+  EXPECT_EQ(harm(Verdict::kAccepted, Verdict::kSilent, true), "");
+  EXPECT_EQ(harm(Verdict::kAccepted, Verdict::kAccepted, true), "");
+}
+
+TEST(HarmTest, WhoOnlyHasToTrustIsCompleteWithoutTheNewLeaf) {
+  Standing standing;
+  standing.moved = "its leaf is of authority aa";
+  EXPECT_FALSE(Complete(standing, kAccepted));
+  EXPECT_TRUE(Complete(standing, CanaryTarget()));
+  standing.canary = true;
+  EXPECT_FALSE(Complete(standing, CanaryTarget()));
+}
+
 }  // namespace
 }  // namespace capstan::fleet

@@ -176,10 +176,48 @@ std::string ServedLacks(const Report& report, const Target& target) {
   return "";
 }
 
+// Whether a consumer refused what its agent serves of the new authority.
+std::string LeafRefused(const Report& report, const Target& target) {
+  if (!target.authorities.contains(report.leaf.authority)) return "";
+  for (const Consumer& consumer : report.consumers) {
+    if (!consumer.connected || !consumer.last_nack.has_value()) continue;
+    const Nack& nack = *consumer.last_nack;
+    if (nack.at < consumer.acknowledged_at) continue;
+    return absl::StrCat(Named(consumer), " refused ", nack.resource, ": ", nack.message);
+  }
+  return "";
+}
+
+// A listener that accepts the control and not the new authority: whoever moved cannot call it.
+std::string ProbeRefused(const Report& report, const Target& target, bool selected) {
+  for (const Probe& probe : report.probes) {
+    if (probe.authority != target.accepted || target.accepted.empty()) continue;
+    if (!(probe.bundle == target.bundle)) continue;
+    const bool refused = probe.verdict == Probe::Verdict::kUnknownCa ||
+                         (selected && probe.verdict == Probe::Verdict::kRefused);
+    if (refused && CanBeProbed(report, probe.target, target.accepted)) return Shown(probe);
+  }
+  return "";
+}
+
+std::string Harm(const Report& report, const Target& target, bool selected) {
+  if (selected) {
+    if (std::string refused = LeafRefused(report, target); !refused.empty()) return refused;
+  }
+  return ProbeRefused(report, target, selected);
+}
+
 }  // namespace
 
-Standing StandingOf(const Workload& workload, const Target& target, absl::Time now) {
+bool Complete(const Standing& standing, const Target& target) {
+  const bool moved = standing.moved.empty() || (target.canary.has_value() && !standing.canary);
+  return standing.agent.empty() && standing.trusts.empty() && moved && standing.proven.empty() &&
+         (standing.probed || !target.proof_required);
+}
+
+Standing StandingOf(const Workload& workload, const Target& target, absl::Time now, bool selected) {
   Standing standing;
+  standing.canary = selected;
   standing.connected = workload.connected();
   standing.until = LastEnd(workload);
   standing.counted = standing.connected || standing.until > now;
@@ -209,6 +247,11 @@ Standing StandingOf(const Workload& workload, const Target& target, absl::Time n
   standing.moved = MoveLacks(report, target, error, now);
   if (standing.moved.empty()) standing.moved = ServedLacks(report, target);
   standing.proven = ProofLacks(report, target, standing.probed);
+  if (target.canary.has_value()) {
+    standing.harm = Harm(report, target, selected);
+    standing.untold = !selected && !report.failed_verifications.has_value();
+    standing.failed = selected ? 0 : report.failed_verifications.value_or(0);
+  }
   return standing;
 }
 

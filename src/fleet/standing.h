@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 
 #include "absl/time/time.h"
 #include "fleet/workload.h"
 #include "trust/bundle.h"
+#include "trust/canary.h"
 
 namespace capstan::fleet {
 
@@ -20,6 +22,8 @@ struct Target {
   bool proof_required = false;  // also of those that cannot be probed
   // Nothing that authorities other than `authorities` signed outlives this.
   absl::Time others_expire = absl::InfinitePast();
+  // Only those that it selects have to move, and harm is looked for.
+  std::optional<trust::Canary> canary = std::nullopt;
   friend bool operator==(const Target&, const Target&) = default;
 };
 
@@ -32,10 +36,18 @@ struct Standing {
   std::string moved;    // its leaf and its agent's are of the authorities, the leaf acknowledged
   bool probed = false;  // it has probe targets that a control handshake does not rule out
   std::string proven;   // …and handshakes showed what Target asks for
+  bool canary = false;  // selected
+  std::string harm;     // what speaks against the canary here
+  bool untold = false;  // connected, not selected, and its agent tells no failed handshakes
+  int64_t failed = 0;   // what it tells of them, where it is not selected
   absl::Time until = absl::InfinitePast();  // its last unexpired leaf's end
   friend bool operator==(const Standing&, const Standing&) = default;
 };
 
-Standing StandingOf(const Workload& workload, const Target& target, absl::Time now);
+// `selected`: by the target's canary.
+Standing StandingOf(const Workload& workload, const Target& target, absl::Time now,
+                    bool selected = false);
+// Nothing that Target asks of it is missing.
+bool Complete(const Standing& standing, const Target& target);
 
 }  // namespace capstan::fleet

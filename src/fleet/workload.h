@@ -68,6 +68,15 @@ struct Report {
   std::optional<absl::Time> agent_time;
   std::string last_error;
   std::vector<Probe> probes;  // the latest of each target and authority; empty: no targets
+  // Handshakes in which a consumer refused the peer's certificate; nullopt: its agent does not
+  // know.
+  std::optional<int64_t> failed_verifications = std::nullopt;
+};
+
+// What was told of failed handshakes first, since the consumer that counts them began.
+struct FirstFailed {
+  int64_t failed = 0;
+  absl::Time at;
 };
 
 // One workload: a running instance of an identity. Callers that name no instance are told apart by
@@ -90,6 +99,7 @@ struct Workload {
   // The agent's wall clock minus ours, and when it said so by ours; of this connection.
   std::optional<absl::Duration> clock_offset;
   absl::Time clock_told = absl::InfinitePast();
+  std::optional<FirstFailed> first_failed;  // kept while connections come and go
   bool connected() const { return generation != 0; }
 };
 

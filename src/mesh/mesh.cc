@@ -119,7 +119,7 @@ absl::Status Mesh::StartAgent(const std::string& workload) {
       Launch(AgentName(workload),
              {absl::StrCat(options_.tools.programs, "/capstan-agent"), "--join-file", join,
               "--state-dir", state, "--socket", absl::StrCat(state, "/sds.sock"), "--probe",
-              Loopback(ports_.at(workload).probe)}));
+              Loopback(ports_.at(workload).probe), "--envoy-admin", AdminAddress(workload)}));
   if (!WaitFor(kStartTimeout, [&] { return FileExists(absl::StrCat(state, "/sds.sock")); })) {
     return absl::UnavailableError(absl::StrCat("the agent of ", workload, " opened no socket:\n",
                                                LogTail(AgentName(workload))));
@@ -200,6 +200,10 @@ std::string Mesh::SpiffeId(const std::string& workload) const {
 
 std::string Mesh::AdminAddress(const std::string& workload) const {
   return Loopback(ports_.at(workload).admin);
+}
+
+int Mesh::InboundPort(const std::string& workload) const {
+  return ports_.at(workload).inbound;
 }
 
 std::string Mesh::ControlSocket() const {

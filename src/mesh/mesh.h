@@ -60,6 +60,7 @@ class Mesh {
   std::string url() const;  // sleep's outbound door to httpbin
   std::string SpiffeId(const std::string& workload) const;
   std::string AdminAddress(const std::string& workload) const;
+  int InboundPort(const std::string& workload) const;  // takes mutual TLS
   std::string ControlSocket() const;
   std::string LogPath(const std::string& process) const;
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "rotation/canary.h"
 #include "rotation/observation.h"
 
 namespace capstan::rotation {
@@ -74,6 +75,8 @@ std::string_view HolderKindName(Holder::Kind kind) {
       return "unrecorded";
     case Holder::Kind::kClock:
       return "clock";
+    case Holder::Kind::kCanary:
+      return "canary";
   }
   return "unknown";
 }
@@ -84,6 +87,8 @@ std::string_view GateName(GateKind kind) {
       return "";
     case GateKind::kTrust:
       return "trust";
+    case GateKind::kCanary:
+      return "canary";
     case GateKind::kAgents:
       return "agents";
     case GateKind::kMove:
@@ -95,7 +100,7 @@ std::string_view GateName(GateKind kind) {
 }
 
 bool Soaks(GateKind kind) {
-  return kind == GateKind::kTrust || kind == GateKind::kMove;
+  return kind == GateKind::kTrust || kind == GateKind::kCanary || kind == GateKind::kMove;
 }
 
 std::string_view PhaseName(Phase phase) {
@@ -132,9 +137,11 @@ Gate GateBefore(const Situation& now_is, const Wish& wish, const std::optional<S
     return gate;
   }
   switch (step->kind) {
+    case StepKind::kStartCanary:
     case StepKind::kSwitchIssuer:
-      gate.kind = GateKind::kTrust;
+      gate.kind = CanaryOf(now_is, wish).has_value() ? GateKind::kCanary : GateKind::kTrust;
       gate.accepted = wish.issuer;
+      if (now_is.trust.issuer != wish.issuer) gate.canary = wish.canary;
       return gate;
     case StepKind::kMoveServing:
       gate.kind = now_is.serving.has_value() ? GateKind::kAgents : GateKind::kNone;
@@ -144,6 +151,7 @@ Gate GateBefore(const Situation& now_is, const Wish& wish, const std::optional<S
     case StepKind::kRetire:
       return BeforeRetiring(now_is, *step);
     case StepKind::kAddRoots:
+    case StepKind::kEndCanary:  // the issuer is trusted by everybody all the while
     case StepKind::kAddCrls:
     case StepKind::kDropCrls:
     case StepKind::kSetCrls:

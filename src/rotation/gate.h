@@ -10,12 +10,14 @@
 #include "rotation/step.h"
 #include "trust/authority.h"
 #include "trust/bundle.h"
+#include "trust/canary.h"
 
 namespace capstan::rotation {
 
 enum class GateKind {
   kNone,    // the step may be taken at once: it takes nothing away from anybody
   kTrust,   // before a new issuer: everybody acknowledged the bundle that holds its root
+  kCanary,  // before the same with a canary: kTrust's, and its workloads moved without harm
   kAgents,  // before the control plane's own certificate moves: every agent holds that bundle
   kMove,    // before a root leaves or an authority retires: nobody shows a leaf that needs it
   kDone,    // before the end: everybody acknowledged the bundle that is left
@@ -27,7 +29,7 @@ bool Soaks(GateKind kind);
 // What must hold before a step. A function of what is and of the step: nothing of it is stored.
 struct Gate {
   GateKind kind = GateKind::kNone;
-  trust::BundleVersion bundle;           // of this moment; kTrust, kAgents, kDone: acknowledged
+  trust::BundleVersion bundle;           // of this moment; all but kMove: acknowledged
   std::set<trust::AuthorityId> stays;    // leaves of these have moved; others keep kMove shut
   std::set<trust::AuthorityId> leaving;  // kMove: leaves of these have not
   std::set<std::string> leaving_roots;   // kMove: fingerprints in hex; empty: only authorities go
@@ -36,6 +38,8 @@ struct Gate {
   // tried.
   std::optional<trust::AuthorityId> accepted;
   std::optional<trust::AuthorityId> refused;
+  // Of kTrust before it and kCanary: for whom the new issuer signs first.
+  std::optional<trust::Canary> canary = std::nullopt;
   bool proof_required = false;  // also of consumers that no handshake can reach
   // What a root's removal takes away no later step gives back.
   bool irreversible() const { return !leaving_roots.empty(); }

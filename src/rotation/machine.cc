@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
+#include "rotation/canary.h"
 
 namespace capstan::rotation {
 namespace {
@@ -30,6 +31,18 @@ std::string Counted(const std::vector<Holder>& holders) {
     absl::StrAppend(&text, text.empty() ? "" : ", ", count, " ", kind);
   }
   return text;
+}
+
+// The first alarm that nobody was told to disregard; "" for none.
+std::string CanaryHarm(const Observation& seen, const Rotation& rotation) {
+  for (const Alarm& alarm : seen.alarms) {
+    if (!rotation.exempt.contains(alarm.name)) return absl::StrCat(alarm.name, ": ", alarm.why);
+  }
+  return "";
+}
+
+absl::Duration SoakOf(GateKind kind, const Policy& policy) {
+  return kind == GateKind::kCanary ? std::max(policy.soak, kLeastCanarySoak) : policy.soak;
 }
 
 std::string Summary(const GateReport& report) {
@@ -91,7 +104,8 @@ void Machine::Soak(GateReport& report, const Rotation& rotation, Instant now) {
     held_since_ = now.monotonic;
   }
   report.soak_left =
-      std::max(held_since_ + rotation.policy.soak - now.monotonic, absl::ZeroDuration());
+      std::max(held_since_ + SoakOf(report.gate.kind, rotation.policy) - now.monotonic,
+               absl::ZeroDuration());
 }
 
 Decision Machine::Decide(const Question& question, const Observation& seen,
@@ -117,6 +131,14 @@ Decision Machine::Decide(const Question& question, const Observation& seen,
 
   if (Soaks(report.gate.kind)) Soak(report, rotation, now);
   if (report.soak_left > absl::ZeroDuration()) decision.look_again = report.soak_left;
+  if (report.gate.kind == GateKind::kCanary) {
+    // Also of a rotation that is paused: a pause keeps from going on, not from harm.
+    decision.turn_back = CanaryHarm(seen, rotation);
+    if (!decision.turn_back.empty()) {
+      report.summary = absl::StrCat("the canary does harm; ", decision.turn_back);
+      return decision;
+    }
+  }
   report.summary = Summary(report);
   report.open = report.holders.empty() && report.soak_left == absl::ZeroDuration();
   if (rotation.paused) {

@@ -68,6 +68,7 @@ struct GateReport {
 struct Decision {
   std::optional<Step> step;            // to be taken now: journal it, then do it
   bool finished = false;               // nothing is left to do or to wait for: write that down
+  std::string turn_back;               // why the rotation must go back by itself; "": it need not
   std::vector<Exemption> passed_over;  // by the step or the end: to be journaled with it
   GateReport gate;
   std::string next;                                      // the step that comes next; "" for the end

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
+#include "rotation/canary.h"
 #include "trust/testing.h"
 
 namespace capstan::rotation {
@@ -259,6 +260,91 @@ TEST_F(MachineTest, AnIntermediateUnderTheSameRootRetiresItsPredecessorThroughTh
   EXPECT_TRUE(Walk().finished);
   EXPECT_EQ(is_.authorities.at(A().authority().id).state, AuthorityState::kRetired);
   EXPECT_EQ(PhaseOf(is_, wish_), Phase::kRootB);
+}
+
+TEST_F(MachineTest, ACanaryComesBetweenTheTrustAndTheSwitch) {
+  wish_.canary = *trust::Canary::Parse("namespace=web");
+  Decision decision = Walk();
+  EXPECT_EQ(steps_, std::vector{StepKind::kAddRoots});
+  EXPECT_EQ(decision.next, "start-canary");
+  EXPECT_EQ(decision.gate.gate.kind, GateKind::kTrust);
+  EXPECT_EQ(decision.gate.gate.canary, wish_.canary);
+  Pass(absl::Seconds(30));
+  decision = Walk();
+  EXPECT_EQ(steps_.back(), StepKind::kStartCanary);
+  EXPECT_EQ(is_.trust.issuer, A().authority().id);
+  EXPECT_EQ(is_.trust.issuer_epoch, 3);
+  EXPECT_EQ(is_.authorities.at(B().authority().id).state, AuthorityState::kActive);
+  EXPECT_EQ(CanaryOf(is_, wish_)->authority, B().authority().id);
+  EXPECT_EQ(PhaseOf(is_, wish_), Phase::kBothTrusted);
+  EXPECT_EQ(decision.gate.gate.kind, GateKind::kCanary);
+  EXPECT_EQ(decision.gate.gate.accepted, B().authority().id);
+  EXPECT_EQ(decision.gate.soak_left, absl::Seconds(30));
+  Pass(absl::Seconds(30));
+  decision = Walk();
+  EXPECT_EQ(is_.trust.issuer, B().authority().id);
+  EXPECT_EQ(is_.trust.issuer_epoch, 4);
+  EXPECT_FALSE(CanaryOf(is_, wish_).has_value());
+  EXPECT_EQ(is_.authorities.at(A().authority().id).state, AuthorityState::kRetiring);
+  Pass(absl::Seconds(30));
+  EXPECT_TRUE(Walk().finished);
+}
+
+TEST_F(MachineTest, ACanaryIsLookedAtForAWhileHoweverShortTheSoak) {
+  wish_.canary = *trust::Canary::Parse("percent=10");
+  rotation_.policy.soak = absl::ZeroDuration();
+  EXPECT_EQ(Walk().gate.soak_left, kLeastCanarySoak);
+}
+
+TEST_F(MachineTest, HarmTurnsBackAtOnceAndPausedAndUnlessItIsExempt) {
+  wish_.canary = *trust::Canary::Parse("namespace=web");
+  rotation_.policy.soak = absl::ZeroDuration();
+  seen_.alarms = {{"spiffe://td/a#1", "its Envoy refused"}};
+  EXPECT_EQ(Decide().turn_back, "");  // there is no canary yet
+  Decision decision = Walk();
+  EXPECT_EQ(steps_.back(), StepKind::kStartCanary);
+  EXPECT_EQ(decision.turn_back, "spiffe://td/a#1: its Envoy refused");
+  EXPECT_THAT(decision.gate.summary, HasSubstr("its Envoy refused"));
+  EXPECT_FALSE(decision.gate.open);
+  Pass(absl::Hours(1));
+  EXPECT_FALSE(Decide().step.has_value());
+  rotation_.paused = true;
+  EXPECT_NE(Decide().turn_back, "");
+  rotation_.exempt["spiffe://td/a#1"] = {"spiffe://td/a#1", "excluded", now_.wall};
+  EXPECT_EQ(Decide().turn_back, "");
+}
+
+TEST_F(MachineTest, TheWayBackFromACanaryEndsItFirst) {
+  wish_.canary = *trust::Canary::Parse("namespace=web");
+  rotation_.policy.soak = absl::ZeroDuration();
+  Walk();
+  steps_.clear();
+  wish_ = {Roots({&A()}), {}, A().authority().id};
+  seen_.holders = {Somebody(Holder::Kind::kLaggard)};
+  Decision decision = Walk();
+  EXPECT_EQ(steps_, std::vector{StepKind::kEndCanary});
+  EXPECT_EQ(is_.authorities.at(B().authority().id).state, AuthorityState::kRetiring);
+  EXPECT_EQ(is_.trust.issuer_epoch, 3);
+  EXPECT_EQ(decision.gate.gate.kind, GateKind::kMove);
+  EXPECT_TRUE(decision.gate.gate.leaving.contains(B().authority().id));
+  seen_.holders.clear();
+  EXPECT_TRUE(Walk().finished);
+  EXPECT_EQ(is_.trust.bundle, Roots({&A()}));
+  EXPECT_EQ(is_.authorities.at(B().authority().id).state, AuthorityState::kRetired);
+}
+
+TEST_F(MachineTest, ACanaryThatIsNotWishedAnyMoreEndsWhateverIsWishedInstead) {
+  wish_.canary = *trust::Canary::Parse("namespace=web");
+  rotation_.policy.soak = absl::ZeroDuration();
+  Walk();
+  const TestPki c = TestPki::Make("c");
+  is_.authorities.insert({c.authority().id, {c.authority(), AuthorityState::kPrepared, true}});
+  wish_ = {Roots({&c}), {}, c.authority().id, wish_.canary};
+  steps_.clear();
+  Walk();
+  EXPECT_EQ(steps_,
+            (std::vector{StepKind::kEndCanary, StepKind::kAddRoots, StepKind::kStartCanary}));
+  EXPECT_EQ(CanaryOf(is_, wish_)->authority, c.authority().id);
 }
 
 TEST_F(MachineTest, TheFirstWishWaitsForNobody) {

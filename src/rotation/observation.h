@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +22,7 @@ struct Holder {
     kForeign,     // leaves that others may have signed under a root that is to leave
     kUnrecorded,  // leaves of ours whose record may have been lost in a crash
     kClock,       // the control plane's clock is not confirmed
+    kCanary,      // nobody is left of the canary, so that it shows nothing
   };
   Kind kind = Kind::kLaggard;
   std::string name;  // what an operator excludes it by
@@ -29,6 +31,27 @@ struct Holder {
   friend bool operator==(const Holder&, const Holder&) = default;
 };
 std::string_view HolderKindName(Holder::Kind kind);  // "laggard", …
+
+// What was seen at a workload that speaks against a canary.
+struct Alarm {
+  std::string name;  // as a Holder's
+  std::string why;
+  friend bool operator==(const Alarm&, const Alarm&) = default;
+};
+
+// Of a canary, where the gate has one.
+struct CanarySeen {
+  int64_t population = 0;  // of the canary
+  int64_t moved = 0;       // show a leaf of the new authority
+  int64_t untold = 0;      // connected others whose agents tell no failed handshakes
+  // What the others' consumers count of handshakes in which they refused the peer's certificate, by
+  // name; only those that count any. `first` is the first that was told of it.
+  struct Count {
+    int64_t failed = 0;
+    int64_t first = 0;
+  };
+  std::map<std::string, Count> failed;
+};
 
 // What was seen of the world for one gate, at one moment.
 struct Observation {
@@ -40,6 +63,8 @@ struct Observation {
   std::vector<Holder> holders;                 // all of them, ordered by name
   bool anybody = false;                        // some workload is known, be it expired
   std::optional<absl::Duration> clock_offset;  // median of the agents' clocks minus ours
+  std::optional<CanarySeen> canary = std::nullopt;
+  std::vector<Alarm> alarms = {};  // kCanary, ordered by name
 };
 
 }  // namespace capstan::rotation

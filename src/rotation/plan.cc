@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
+#include "rotation/canary.h"
 
 namespace capstan::rotation {
 namespace {
@@ -22,6 +23,14 @@ std::string TrustGate(const Gate& gate) {
                     " is accepted where that can be tried");
   }
   return text;
+}
+
+std::string CanaryGate(const Gate& gate) {
+  return absl::StrCat(
+      "every workload of ", gate.canary->ToString(),
+      " shows a leaf of the new issuer, proven where that can be tried; no other workload's Envoy "
+      "refuses more certificates than before (ssl.fail_verify_*); everybody acknowledged bundle ",
+      gate.bundle.sequence, ". Harm turns the rotation back by itself");
 }
 
 std::string MoveGate(const Gate& gate) {
@@ -50,6 +59,8 @@ std::string InWords(const Gate& gate) {
       return "";
     case GateKind::kTrust:
       return TrustGate(gate);
+    case GateKind::kCanary:
+      return CanaryGate(gate);
     case GateKind::kAgents:
       return absl::StrCat("every agent holds bundle ", gate.bundle.sequence);
     case GateKind::kMove:
@@ -106,7 +117,9 @@ Estimate EstimateOf(const std::vector<PlannedStep>& steps, const Pace& pace) {
   }
   estimate.takes = estimate.reissue_takes;
   for (const PlannedStep& step : steps) {
-    if (Soaks(step.gate.kind)) estimate.takes += pace.soak;
+    if (!Soaks(step.gate.kind)) continue;
+    estimate.takes +=
+        step.gate.kind == GateKind::kCanary ? std::max(pace.soak, kLeastCanarySoak) : pace.soak;
   }
   return estimate;
 }

@@ -71,6 +71,19 @@ TEST(PlanTest, OneStrokeIsWalkedToItsEndWithoutTheKey) {
   EXPECT_EQ((*steps)[4].phase, Phase::kRootB);
 }
 
+TEST(PlanTest, ACanaryIsAStepMoreAndAGateMore) {
+  const Wish wish{Roots(2), {}, Id(1), *trust::Canary::Parse("namespace=web")};
+  const auto steps = PlanSteps(Running(1, 0), wish, TestNow());
+  ASSERT_TRUE(steps.ok()) << steps.status();
+  ASSERT_THAT(Names(*steps), ElementsAre("add-roots", "start-canary", "switch-issuer",
+                                         "move-serving", "drop-roots", "end"));
+  EXPECT_THAT((*steps)[1].gate_says, HasSubstr("every workload acknowledged bundle 6"));
+  EXPECT_THAT((*steps)[2].gate_says, HasSubstr("every workload of namespace=web shows a leaf"));
+  EXPECT_THAT((*steps)[2].gate_says, HasSubstr("by itself"));
+  EXPECT_EQ((*steps)[2].phase, Phase::kBothTrusted);
+  EXPECT_EQ(EstimateOf(*steps, {0, 0, absl::Seconds(1)}).takes, absl::Seconds(1 + 15 + 1));
+}
+
 TEST(PlanTest, NothingToDoIsTheEndAlone) {
   const auto steps = PlanSteps(Running(1, 0), {Roots(1), {}, Id(0)}, TestNow());
   ASSERT_TRUE(steps.ok());
@@ -101,7 +114,8 @@ TEST(PlanTest, TheEstimateIsReissuingAndSoaking) {
 RC_GTEST_PROP(PlanProperty, EveryPlanEndsWhereItIsWished, ()) {
   const int from = *rc::gen::inRange(0, 3);
   const int to = *rc::gen::inRange(0, 3);
-  const Wish wish{Roots(*rc::gen::inRange(0, 8) | 1 << to), {}, Id(to)};
+  Wish wish{Roots(*rc::gen::inRange(0, 8) | 1 << to), {}, Id(to)};
+  if (*rc::gen::arbitrary<bool>()) wish.canary = *trust::Canary::Parse("percent=10");
   const Situation now_is = Running(*rc::gen::inRange(0, 8) | 1 << from, from);
   const auto steps = PlanSteps(now_is, wish, TestNow());
   RC_ASSERT(steps.ok());

@@ -90,6 +90,38 @@ Step SwitchIssuer(const Situation& now_is, const Wish& wish) {
   return step;
 }
 
+// An authority that signs for a canary which is not wished any more: at the latest the step after
+// it was given up.
+std::optional<Step> EndCanary(const Situation& now_is, const Wish& wish) {
+  if (now_is.trust.issuer_epoch == 0) return std::nullopt;
+  for (const auto& [id, standing] : now_is.authorities) {
+    if (standing.state != AuthorityState::kActive || id == now_is.trust.issuer) continue;
+    if (id == wish.issuer && wish.canary.has_value()) continue;
+    Step step{StepKind::kEndCanary,
+              absl::StrCat("authority ", id.hex(), " signs for the canary no more, ",
+                           now_is.trust.issuer.hex(), " for everybody again"),
+              now_is};
+    step.after.authorities.at(id).state = AuthorityState::kRetiring;
+    return step;
+  }
+  return std::nullopt;
+}
+
+bool CanaryMustStart(const Situation& now_is, const Wish& wish) {
+  return wish.canary.has_value() && now_is.trust.issuer_epoch > 0 &&
+         now_is.trust.issuer != wish.issuer &&
+         now_is.authorities.at(wish.issuer).state != AuthorityState::kActive;
+}
+
+Step StartCanary(const Situation& now_is, const Wish& wish) {
+  Step step{StepKind::kStartCanary,
+            absl::StrCat("authority ", wish.issuer.hex(), " signs for ", wish.canary->ToString(),
+                         " first; ", now_is.trust.issuer.hex(), " for everybody else"),
+            now_is};
+  step.after.authorities.at(wish.issuer).state = AuthorityState::kActive;
+  return step;
+}
+
 bool IssuerIsActive(const Situation& now_is, const Wish& wish) {
   return now_is.trust.issuer == wish.issuer && now_is.trust.issuer_epoch > 0 &&
          now_is.authorities.at(wish.issuer).state == AuthorityState::kActive;
@@ -137,6 +169,10 @@ std::string_view StepName(StepKind kind) {
       return "add-crls";
     case StepKind::kDropCrls:
       return "drop-crls";
+    case StepKind::kStartCanary:
+      return "start-canary";
+    case StepKind::kEndCanary:
+      return "end-canary";
     case StepKind::kSwitchIssuer:
       return "switch-issuer";
     case StepKind::kMoveServing:
@@ -187,6 +223,7 @@ absl::Status CheckWish(const Situation& now_is, const Wish& wish, absl::Time now
 
 std::optional<Step> NextStep(const Situation& now_is, const Wish& wish, absl::Time now) {
   const trust::TrustState& trust = now_is.trust;
+  if (std::optional<Step> end = EndCanary(now_is, wish)) return end;
   if (!trust.bundle.Includes(wish.bundle)) {
     return WithBundle(
         StepKind::kAddRoots, now_is, Union(trust.bundle, wish.bundle),
@@ -206,6 +243,7 @@ std::optional<Step> NextStep(const Situation& now_is, const Wish& wish, absl::Ti
       return WithCrls(StepKind::kAddCrls, now_is, std::move(crls),
                       "the CRLs of the new issuer's CAs come before its first leaf");
     }
+    if (CanaryMustStart(now_is, wish)) return StartCanary(now_is, wish);
     return SwitchIssuer(now_is, wish);
   }
   if (ServingMustMove(now_is, wish)) {

@@ -11,6 +11,7 @@
 #include "absl/time/time.h"
 #include "trust/authority.h"
 #include "trust/bundle.h"
+#include "trust/canary.h"
 #include "trust/state.h"
 #include "x509/crl.h"
 
@@ -36,12 +37,15 @@ struct Wish {
   trust::Bundle bundle;
   std::vector<x509::Crl> crls;
   trust::AuthorityId issuer;
+  std::optional<trust::Canary> canary = std::nullopt;  // for whom it signs first
 };
 
 enum class StepKind {
   kAddRoots,      // the bundle grows to what is there and what is wanted
   kAddCrls,       // CRLs are there for whoever signs before and after
   kDropCrls,      // no CRL at all: before a new issuer that has none
+  kStartCanary,   // the wanted authority signs for the canary, the issuer for everybody else
+  kEndCanary,     // an authority that signed for a canary alone does not any more
   kSwitchIssuer,  // the wanted authority signs; the one before is retiring
   kMoveServing,   // the control plane's own certificate leaves a root that is to go
   kDropRoots,     // the bundle shrinks to what is wanted; authorities without a root are retired
@@ -62,8 +66,9 @@ struct Step {
 absl::Status CheckWish(const Situation& now_is, const Wish& wish, absl::Time now);
 
 // The next step of the safe order, nullopt when the wish is fulfilled: additions to trust before
-// the issuer, the issuer before removals, the control plane's own certificate off a root before
-// that leaves. A function of what is: after a crash the same steps follow.
+// the canary, that before the issuer, the issuer before removals, the control plane's own
+// certificate off a root before that leaves. A function of what is: after a crash the same steps
+// follow.
 std::optional<Step> NextStep(const Situation& now_is, const Wish& wish, absl::Time now);
 
 }  // namespace capstan::rotation

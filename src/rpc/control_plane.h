@@ -14,6 +14,7 @@
 #include "base/secret.h"
 #include "capstan/control/v1/control.pb.h"
 #include "capstan/fleet/v1/fleet.pb.h"
+#include "spiffe/spiffe_id.h"
 #include "trust/state.h"
 #include "x509/csr.h"
 
@@ -94,6 +95,13 @@ class ControlPlane {
 
   // The update a stream sends for this snapshot, serialized once for all streams.
   virtual std::shared_ptr<const fleet::v1::TrustUpdate> update() const = 0;
+  // The one that streams of this identity send: update(), or one that all of a canary share. Both
+  // are replaced together.
+  virtual std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(
+      const spiffe::SpiffeId& id) const {
+    static_cast<void>(id);
+    return update();
+  }
 
   // `changed` is called after every change of trust() or update(), from the changing thread, and
   // only schedules. It is not called any more once the returned handle is destroyed.

@@ -87,6 +87,13 @@ class FakeControlPlane : public ControlPlane {
     issuer_ = &ca;
   }
 
+  // From the next SetTrust() on, streams of this identity are sent the sequence and this.
+  static constexpr int64_t kApart = 1000;
+  void TellApart(const std::string& spiffe_id) {
+    std::lock_guard lock(mutex_);
+    apart_ = spiffe_id;
+  }
+
   // The next version of the trust bundle, told to subscribers.
   void SetTrust(const trust::Bundle& bundle, std::string padding = "") {
     std::map<int64_t, std::function<void()>> subscribers;
@@ -102,6 +109,12 @@ class FakeControlPlane : public ControlPlane {
       update->mutable_bundle()->set_roots_pem(bundle.ToPem());
       update->mutable_crls()->set_pem(std::move(padding));
       trust_ = std::move(state);
+      apart_update_ = nullptr;
+      if (!apart_.empty()) {
+        auto apart = std::make_shared<fleet::v1::TrustUpdate>(*update);
+        apart->mutable_bundle()->mutable_version()->set_sequence(kApart + sequence_);
+        apart_update_ = std::move(apart);
+      }
       update_ = std::move(update);
       subscribers = subscribers_;
     }
@@ -273,6 +286,11 @@ class FakeControlPlane : public ControlPlane {
     std::lock_guard lock(mutex_);
     return update_;
   }
+  std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(
+      const spiffe::SpiffeId& id) const override {
+    std::lock_guard lock(mutex_);
+    return apart_update_ != nullptr && id.ToString() == apart_ ? apart_update_ : update_;
+  }
   std::shared_ptr<void> Subscribe(std::function<void()> changed) override {
     std::lock_guard lock(mutex_);
     const int64_t id = ++last_subscriber_;
@@ -416,6 +434,8 @@ class FakeControlPlane : public ControlPlane {
   std::vector<const TestCa*> probed_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const trust::TrustState> trust_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const fleet::v1::TrustUpdate> update_ ABSL_GUARDED_BY(mutex_);
+  std::string apart_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<const fleet::v1::TrustUpdate> apart_update_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const ServingCertificate> serving_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, std::string> tokens_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, Stream> streams_ ABSL_GUARDED_BY(mutex_);

@@ -151,6 +151,7 @@ absl::Status CheckReport(fleet::v1::Report& report) {
   CAPSTAN_RETURN_IF_ERROR(CheckLeaf("credential", report.credential()));
   CAPSTAN_RETURN_IF_ERROR(CheckVersion("bundle", report.bundle()));
   CAPSTAN_RETURN_IF_ERROR(CheckTime("agent_time", report.agent_time()));
+  if (report.failed_verifications() < 0) return Wrong("failed_verifications", "is negative");
   Cut(*report.mutable_last_error());
   std::set<std::string_view> seen;
   for (fleet::v1::Consumer& consumer : *report.mutable_consumers()) {

@@ -67,7 +67,7 @@ void TrustHub::Joined(TrustStream& stream, const std::string& key, int64_t gener
   // Trust may have changed between the authentication and this: changes are carried only from now
   // on.
   stream.Recheck(*plane_.trust());
-  stream.Push(Newest());
+  stream.Push(NewestFor(stream.id()));
 }
 
 void TrustHub::Gone(TrustStream& stream, const std::string& key) {
@@ -86,18 +86,19 @@ void TrustHub::Gone(TrustStream& stream, const std::string& key) {
   }
 }
 
-std::shared_ptr<const SerializedUpdate> TrustHub::Newest() {
+std::shared_ptr<const SerializedUpdate> TrustHub::NewestFor(const spiffe::SpiffeId& id) {
   MutexLock lock(mutex_);
   // Asked for under the lock: numbers grow in the order in which the updates were current.
-  std::shared_ptr<const fleet::v1::TrustUpdate> source = plane_.update();
-  if (newest_ == nullptr || source != newest_source_) {
-    auto fresh = std::make_shared<SerializedUpdate>();
-    fresh->number = newest_ == nullptr ? 1 : newest_->number + 1;
-    fresh->bytes = Serialize(*source);
-    newest_ = std::move(fresh);
-    newest_source_ = std::move(source);
+  std::shared_ptr<const fleet::v1::TrustUpdate> source = plane_.UpdateFor(id);
+  for (const Serialized& known : newest_) {
+    if (known.source == source) return known.update;
   }
-  return newest_;
+  auto fresh = std::make_shared<SerializedUpdate>();
+  fresh->number = ++last_number_;
+  fresh->bytes = Serialize(*source);
+  newest_.back() = std::move(newest_.front());
+  newest_.front() = {std::move(source), std::move(fresh)};
+  return newest_.front().update;
 }
 
 std::vector<std::shared_ptr<TrustStream>> TrustHub::Streams() const {
@@ -119,10 +120,9 @@ void TrustHub::ScheduleCarry() {
 void TrustHub::Carry() {
   carry_scheduled_ = false;  // before looking: what changes from here on is carried again
   const std::shared_ptr<const trust::TrustState> trust = plane_.trust();
-  const std::shared_ptr<const SerializedUpdate> update = Newest();
   for (const std::shared_ptr<TrustStream>& stream : Streams()) {
     stream->Recheck(*trust);
-    stream->Push(update);
+    stream->Push(NewestFor(stream->id()));
   }
 }
 

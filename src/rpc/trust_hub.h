@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <map>
@@ -54,9 +55,14 @@ class TrustHub final : public TrustStreamSet {
   void ScheduleCarry();
   void Carry();
   void Tick();
-  std::shared_ptr<const SerializedUpdate> Newest() ABSL_LOCKS_EXCLUDED(mutex_);
+  std::shared_ptr<const SerializedUpdate> NewestFor(const spiffe::SpiffeId& id)
+      ABSL_LOCKS_EXCLUDED(mutex_);
   std::vector<std::shared_ptr<TrustStream>> Streams() const ABSL_LOCKS_EXCLUDED(mutex_);
 
+  struct Serialized {
+    std::shared_ptr<const fleet::v1::TrustUpdate> source;
+    std::shared_ptr<const SerializedUpdate> update;
+  };
   struct Member {
     TrustStream* stream;
     int64_t generation;
@@ -71,8 +77,9 @@ class TrustHub final : public TrustStreamSet {
   std::condition_variable_any emptied_;
   std::map<TrustStream*, std::shared_ptr<TrustStream>> streams_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, Member> joined_ ABSL_GUARDED_BY(mutex_);  // by identity and instance
-  std::shared_ptr<const fleet::v1::TrustUpdate> newest_source_ ABSL_GUARDED_BY(mutex_);
-  std::shared_ptr<const SerializedUpdate> newest_ ABSL_GUARDED_BY(mutex_);
+  // The latest that were sent, the newest first: one for everybody, and one for a canary.
+  std::array<Serialized, 2> newest_ ABSL_GUARDED_BY(mutex_);
+  int64_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
   bool ending_ ABSL_GUARDED_BY(mutex_) = false;
 
   std::atomic<bool> carry_scheduled_{false};

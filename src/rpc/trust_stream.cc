@@ -29,6 +29,7 @@ TrustStream::TrustStream(ControlPlane& plane, TrustStreamSet& set, const TrustSt
       limits_(limits),
       context_(context),
       shown_(std::move(shown)),
+      id_(caller.id),
       opened_(monotonic),
       caller_(std::move(caller)),
       crl_number_(crl_number),

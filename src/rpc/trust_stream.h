@@ -67,6 +67,7 @@ class TrustStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc:
   void End(const absl::Status& status);
 
   const std::string& peer() const { return shown_.peer; }
+  const spiffe::SpiffeId& id() const { return id_; }
 
  private:
   void OnReadDone(bool ok) override;
@@ -89,6 +90,7 @@ class TrustStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc:
   const TrustStreamLimits limits_;
   grpc::CallbackServerContext& context_;
   const authn::Credentials shown_;
+  const spiffe::SpiffeId id_;  // of the caller, whatever it shows later
   const absl::Duration opened_;
   grpc::ByteBuffer incoming_;  // of the read that is under way
 

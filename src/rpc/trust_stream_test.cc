@@ -179,6 +179,28 @@ TEST_F(TrustStreamTest, InstancesOfAnotherIdentityAreNotSuperseded) {
   EXPECT_EQ(httpbin.Next(), 2);
 }
 
+TEST_F(TrustStreamTest, AnIdentityThatIsToldSomethingElseGetsItsOwnAndFollowsChanges) {
+  const std::string other = "spiffe://cluster.local/ns/other/sa/other";
+  plane_.TellApart(other);
+  StreamClient before(Channel(a_.Issue(plane_.Valid(other))));
+  ASSERT_TRUE(before.Hello("before"));
+  EXPECT_EQ(before.Next(), 1);
+  StreamClient stream(ChannelOf(a_));
+  ASSERT_TRUE(stream.Hello("one"));
+  EXPECT_EQ(stream.Next(), 1);
+  plane_.SetTrust(Union(a_.bundle(), b_.bundle()));
+  EXPECT_EQ(before.Next(), testing::FakeControlPlane::kApart + 2);
+  EXPECT_EQ(stream.Next(), 2);
+  StreamClient late(Channel(a_.Issue(plane_.Valid(other))));
+  ASSERT_TRUE(late.Hello("late"));
+  EXPECT_EQ(late.Next(), testing::FakeControlPlane::kApart + 2);
+  plane_.TellApart("");
+  plane_.SetTrust(a_.bundle());
+  EXPECT_EQ(before.Next(), 3);
+  EXPECT_EQ(late.Next(), 3);
+  EXPECT_EQ(stream.Next(), 3);
+}
+
 TEST_F(TrustStreamTest, ASlowStreamGetsOnlyTheLatest) {
   grpc::ChannelArguments arguments;
   arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);

@@ -87,14 +87,36 @@ void ControlPlane::Changed() {
 }
 
 void ControlPlane::PublishUpdate() {
-  auto trust = keeper_.trust();
-  if (trust == nullptr) return;
-  std::optional<rotation::ReissuePlan> plan;
+  const std::shared_ptr<const Issuers> issuers = keeper_.issuers();
+  if (issuers == nullptr) return;
+  const trust::TrustState& trust = issuers->trust;
+  Plans plans;
   {
     absl::MutexLock lock(&mutex_);
-    plan = pacing_.PlanFor(*trust, fleet_.workloads());
+    plans = pacing_.PlansFor(*issuers, fleet_.workloads());
   }
-  update_.Set(std::make_shared<const fleet::v1::TrustUpdate>(UpdateOf(*trust, plan, probing_)));
+  auto next = std::make_shared<Updates>();
+  next->everybody = std::make_shared<const fleet::v1::TrustUpdate>(
+      UpdateOf(trust, plans.everybody, trust.issuer, probing_));
+  if (issuers->canary.has_value()) {
+    next->canary = issuers->canary->canary;
+    next->for_canary = std::make_shared<const fleet::v1::TrustUpdate>(
+        UpdateOf(trust, plans.canary, issuers->canary->authority, probing_));
+  }
+  updates_.Set(std::move(next));
+}
+
+std::shared_ptr<const fleet::v1::TrustUpdate> ControlPlane::update() const {
+  const std::shared_ptr<const Updates> updates = updates_.Get();
+  return updates == nullptr ? nullptr : updates->everybody;
+}
+
+std::shared_ptr<const fleet::v1::TrustUpdate> ControlPlane::UpdateFor(
+    const spiffe::SpiffeId& id) const {
+  const std::shared_ptr<const Updates> updates = updates_.Get();
+  if (updates == nullptr) return nullptr;
+  const bool selected = updates->canary.has_value() && updates->canary->Selects(id.ToString());
+  return selected ? updates->for_canary : updates->everybody;
 }
 
 // What is tried follows from what is and what is wanted; time alone can end it, too.
@@ -124,7 +146,9 @@ rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Ti
     absl::MutexLock lock(&mutex_);
     if (gate.kind != rotation::GateKind::kNone) {
       fleet_.Measure(TargetOf(gate), now);
-      seen = ObservationOf(fleet_.TallyAt(now), gate);
+      const fleet::Tally& tally = fleet_.TallyAt(now);
+      seen = ObservationOf(tally, gate);
+      TellFirst(fleet_, tally, seen);
     }
     seen.anybody = !fleet_.workloads().empty();
     seen.clock_offset = fleet_.ClockOffset(now);
@@ -141,6 +165,11 @@ rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Ti
     seen.holders.push_back(std::move(holder));
   }
   return seen;
+}
+
+std::map<std::string, rotation::Baseline> ControlPlane::Baselines(absl::Time now) {
+  absl::MutexLock lock(&mutex_);
+  return BaselinesOf(fleet_, now);
 }
 
 void ControlPlane::AdvanceSoon() {
@@ -442,14 +471,15 @@ control::v1::Status ControlPlane::GetStatus() {
 
 control::v1::ListFleetResponse ControlPlane::ListFleet() {
   control::v1::ListFleetResponse response;
-  auto trust = keeper_.trust();
-  if (trust == nullptr) return response;
-  *response.mutable_bundle_version() = MessageOf(trust->version);
-  const fleet::Current current{trust->version, trust->issuer.hex()};
+  const std::shared_ptr<const Issuers> issuers = keeper_.issuers();
+  if (issuers == nullptr) return response;
+  const trust::BundleVersion& version = issuers->trust.version;
+  *response.mutable_bundle_version() = MessageOf(version);
   const absl::Time now = clock_.Now();
   absl::MutexLock lock(&mutex_);
   for (const auto& [key, workload] : fleet_.workloads()) {
-    *response.add_workloads() = WorkloadMessage(key, workload, current, now);
+    *response.add_workloads() =
+        WorkloadMessage(key, workload, {version, issuers->For(key.spiffe_id).hex()}, now);
   }
   return response;
 }

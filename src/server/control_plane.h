@@ -20,6 +20,7 @@
 #include "rotation/preflight.h"
 #include "rotation/probing.h"
 #include "rpc/control_plane.h"
+#include "server/canary_view.h"
 #include "server/history_reader.h"
 #include "server/pacing.h"
 #include "server/population_writer.h"
@@ -107,9 +108,12 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
                         int64_t generation, const fleet::v1::Report& report) override;
   void Disconnected(const authn::Caller& caller, const std::string& instance,
                     int64_t generation) override;
-  std::shared_ptr<const fleet::v1::TrustUpdate> update() const override { return update_.Get(); }
+  std::shared_ptr<const fleet::v1::TrustUpdate> update() const override;
+  std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(
+      const spiffe::SpiffeId& id) const override;
   std::shared_ptr<void> Subscribe(std::function<void()> changed) override;
   rotation::Observation Observe(const rotation::Gate& gate, absl::Time now) override;
+  std::map<std::string, rotation::Baseline> Baselines(absl::Time now) override;
   control::v1::Status GetStatus() override;
   control::v1::ListFleetResponse ListFleet() override;
   absl::StatusOr<control::v1::ReloadResponse> Reload() override;
@@ -125,6 +129,12 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   absl::StatusOr<control::v1::ListRotationsResponse> ListRotations() override;
 
  private:
+  // What agents are told, made at one moment.
+  struct Updates {
+    std::shared_ptr<const fleet::v1::TrustUpdate> everybody;
+    std::optional<trust::Canary> canary;
+    std::shared_ptr<const fleet::v1::TrustUpdate> for_canary;  // null without one
+  };
   struct Signed {
     issuance::Issued issued;
     std::vector<std::string> chain;
@@ -144,6 +154,9 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
                                     const fleet::Leaf& leaf, absl::Time now) const;
   absl::Status RememberIssued(const store::PopulationRecord& record);
   absl::StatusOr<rotation::PreflightInput> PreflightOf(const trust::CaSet& set);
+  absl::StatusOr<std::optional<trust::Canary>> CanaryFor(
+      const control::v1::StartRotationRequest& request, const trust::CaSet& set) const;
+  CanaryView ViewOf(const trust::Canary& canary, absl::Time now) const;
   absl::StatusOr<trust::CaSet> Wanted(const control::v1::StartRotationRequest& request);
   void RestorePopulation(const std::vector<store::PopulationRecord>& records);
   bool NoteSource(const absl::Status& why);
@@ -172,8 +185,8 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
 
   HistoryReader history_;
   Published<rpc::ServingCertificate> serving_;
-  Published<fleet::v1::TrustUpdate> update_;
-  // Taken where update_ is made, so that the latest trust and the latest probing meet in it.
+  Published<Updates> updates_;
+  // Taken where updates_ is made, so that the latest trust and the latest probing meet in it.
   mutable absl::Mutex publishing_;
   rotation::Probing probing_ ABSL_GUARDED_BY(publishing_);
 

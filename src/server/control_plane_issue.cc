@@ -69,7 +69,7 @@ absl::StatusOr<Grant> ControlPlane::GrantFor(const authn::Caller& caller,
   if (caller.proof == authn::Caller::Proof::kLapsedCertificate) {
     CAPSTAN_RETURN_IF_ERROR(CheckRejoin(caller, request));
   }
-  auto signing = keeper_.signing();
+  auto signing = keeper_.SigningFor(caller.id);
   if (signing == nullptr) return NoCa();
   {
     absl::MutexLock lock(&mutex_);

@@ -147,6 +147,9 @@ fleet::Report ReportOf(const fleet::v1::Report& message) {
   for (const fleet::v1::ProbeResult& probe : message.probes()) {
     report.probes.push_back(ProbeOf(probe));
   }
+  if (message.has_failed_verifications()) {
+    report.failed_verifications = message.failed_verifications();
+  }
   return report;
 }
 
@@ -169,6 +172,7 @@ fleet::v1::Leaf MessageOf(const fleet::Leaf& leaf) {
 
 fleet::v1::TrustUpdate UpdateOf(const trust::TrustState& trust,
                                 const std::optional<rotation::ReissuePlan>& plan,
+                                const trust::AuthorityId& signer,
                                 const rotation::Probing& probing) {
   fleet::v1::TrustUpdate update;
   *update.mutable_bundle()->mutable_version() = MessageOf(trust.version);
@@ -177,7 +181,7 @@ fleet::v1::TrustUpdate UpdateOf(const trust::TrustState& trust,
   update.set_issuer_authority_id(trust.issuer.hex());
   update.mutable_crls()->set_number(trust.crl_number);
   if (!trust.crls.empty()) update.mutable_crls()->set_pem(x509::ToPem(trust.crls));
-  if (plan.has_value()) Fill(*plan, trust.issuer, update.mutable_renewal());
+  if (plan.has_value()) Fill(*plan, signer, update.mutable_renewal());
   for (const trust::AuthorityId& id : probing.accepted) {
     update.mutable_probing()->add_accepted_authority_ids(id.hex());
   }

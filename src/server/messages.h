@@ -18,10 +18,11 @@ namespace capstan::server {
 fleet::Report ReportOf(const fleet::v1::Report& message);
 fleet::v1::BundleVersion MessageOf(const trust::BundleVersion& version);
 fleet::v1::Leaf MessageOf(const fleet::Leaf& leaf);
-// `plan`: how leaves move to the issuer; nullopt: none is to be replaced. An empty `probing` is
-// left out.
+// `plan`: how leaves move to `signer`, who signs for its receivers; nullopt: none is to be
+// replaced. An empty `probing` is left out.
 fleet::v1::TrustUpdate UpdateOf(const trust::TrustState& trust,
                                 const std::optional<rotation::ReissuePlan>& plan,
+                                const trust::AuthorityId& signer,
                                 const rotation::Probing& probing = {});
 control::v1::Root RootMessage(const x509::Certificate& root);
 control::v1::Authority AuthorityMessage(const rotation::Standing& standing,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/observe.h"
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <utility>
@@ -15,6 +16,11 @@ namespace {
 using rotation::GateKind;
 using rotation::Holder;
 
+// Everybody still trusts the new issuer, and who is to have a leaf of it has one.
+const std::string& MissingOfCanary(const fleet::Standing& standing) {
+  return standing.trusts.empty() && standing.canary ? standing.moved : standing.trusts;
+}
+
 // What of the standing this gate asks for.
 const std::string& Missing(const fleet::Standing& standing, GateKind gate) {
   static const auto& nothing = *new std::string();
@@ -25,6 +31,8 @@ const std::string& Missing(const fleet::Standing& standing, GateKind gate) {
       return standing.agent;
     case GateKind::kMove:
       return standing.moved;
+    case GateKind::kCanary:
+      return MissingOfCanary(standing);
     case GateKind::kTrust:
     case GateKind::kDone:
       return standing.trusts;
@@ -52,6 +60,13 @@ std::optional<Holder> HolderOf(const fleet::Key& key, const fleet::Standing& sta
   return holder;
 }
 
+rotation::CanarySeen CanaryOf(const fleet::Tally& tally) {
+  rotation::CanarySeen seen{
+      .population = tally.canary, .moved = tally.canary_moved, .untold = tally.untold};
+  for (const auto& [key, failed] : tally.failed) seen.failed[HolderName(key)] = {failed, failed};
+  return seen;
+}
+
 }  // namespace
 
 std::string HolderName(const fleet::Key& key) {
@@ -67,7 +82,33 @@ fleet::Target TargetOf(const rotation::Gate& gate) {
   if (gate.refused.has_value()) target.refused = gate.refused->hex();
   target.proof_required = gate.proof_required;
   target.others_expire = gate.leaving_until;
+  target.canary = gate.canary;
   return target;
+}
+
+void TellFirst(const fleet::Fleet& fleet, const fleet::Tally& tally, rotation::Observation& seen) {
+  if (!seen.canary.has_value()) return;
+  for (const auto& [key, failed] : tally.failed) {
+    const fleet::Workload* workload = fleet.Find(key);
+    if (workload == nullptr || !workload->first_failed.has_value()) continue;
+    seen.canary->failed[HolderName(key)].first = workload->first_failed->failed;
+  }
+}
+
+std::map<std::string, rotation::Baseline> BaselinesOf(const fleet::Fleet& fleet, absl::Time now) {
+  // Over less than this, a handful of failures is no rate.
+  constexpr absl::Duration kLeastTold = absl::Minutes(1);
+  std::map<std::string, rotation::Baseline> baselines;
+  for (const auto& [key, workload] : fleet.workloads()) {
+    if (!workload.report.has_value() || !workload.first_failed.has_value()) continue;
+    if (!workload.report->failed_verifications.has_value()) continue;
+    const int64_t failed = *workload.report->failed_verifications;
+    const absl::Duration told = std::max(now - workload.first_failed->at, kLeastTold);
+    baselines[HolderName(key)] = {
+        failed,
+        static_cast<double>(failed - workload.first_failed->failed) / absl::ToDoubleHours(told)};
+  }
+  return baselines;
 }
 
 rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::Gate& gate) {
@@ -77,10 +118,19 @@ rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::G
   seen.acknowledged = tally.trusting;
   seen.proven = tally.proven;
   seen.moved = tally.moved;
+  if (gate.canary.has_value()) seen.canary = CanaryOf(tally);
   for (const auto& [key, standing] : tally.lacking) {
+    if (gate.kind == GateKind::kCanary && !standing.harm.empty()) {
+      seen.alarms.push_back({HolderName(key), standing.harm});
+    }
     if (std::optional<Holder> holder = HolderOf(key, standing, gate)) {
       seen.holders.push_back(*std::move(holder));
     }
+  }
+  if (gate.kind == GateKind::kCanary && tally.canary == 0) {
+    seen.holders.push_back({Holder::Kind::kCanary, "canary",
+                            absl::StrCat("nobody of ", gate.canary->ToString(),
+                                         " holds an unexpired leaf: it shows nothing")});
   }
   return seen;
 }
@@ -88,7 +138,9 @@ rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::G
 std::vector<Holder> JoinFileHolders(const std::vector<store::TokenRecord>& open,
                                     const rotation::Gate& gate) {
   std::vector<Holder> holders;
-  if (gate.kind != GateKind::kTrust && gate.kind != GateKind::kAgents) return holders;
+  const bool asks = gate.kind == GateKind::kTrust || gate.kind == GateKind::kCanary ||
+                    gate.kind == GateKind::kAgents;
+  if (!asks) return holders;
   for (const store::TokenRecord& token : open) {
     if (token.sequence >= gate.bundle.sequence) continue;
     holders.push_back(

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <map>
+#include <string>
 #include <vector>
 
 #include "absl/time/time.h"
 #include "fleet/fleet.h"
+#include "rotation/canary.h"
 #include "rotation/gate.h"
 #include "rotation/observation.h"
 #include "store/store.h"
@@ -20,6 +23,11 @@ fleet::Target TargetOf(const rotation::Gate& gate);
 
 // The tally of TargetOf(gate), as the gate sees it.
 rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::Gate& gate);
+
+// Fills in what was told first of the failed handshakes that `seen` counts.
+void TellFirst(const fleet::Fleet& fleet, const fleet::Tally& tally, rotation::Observation& seen);
+// Of every workload whose agent tells failed handshakes.
+std::map<std::string, rotation::Baseline> BaselinesOf(const fleet::Fleet& fleet, absl::Time now);
 
 // Unused join files that lack the bundle of the gate, for gates that ask for it.
 std::vector<rotation::Holder> JoinFileHolders(const std::vector<store::TokenRecord>& open,

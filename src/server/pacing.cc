@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/pacing.h"
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/log.h"
@@ -33,6 +35,22 @@ std::string Rounded(absl::Duration d) {
       absl::Ceil(d, d < absl::Seconds(10) ? absl::Milliseconds(1) : absl::Seconds(1)));
 }
 
+// Of those of `workloads` that `counts` says it is about.
+template <typename Counts>
+std::vector<rotation::Replaceable> LeavesToReplace(
+    const std::map<fleet::Key, fleet::Workload>& workloads, const std::string& issuer,
+    absl::Time now, const Counts& counts) {
+  std::vector<rotation::Replaceable> leaves;
+  for (const auto& [key, workload] : workloads) {
+    if (!counts(key)) continue;
+    for (const fleet::Leaf* leaf : {&workload.leaf, &workload.credential}) {
+      if (leaf->empty() || leaf->authority == issuer || leaf->not_after <= now) continue;
+      leaves.push_back({leaf->serial, leaf->not_after});
+    }
+  }
+  return leaves;
+}
+
 }  // namespace
 
 Urgency UrgencyOf(const authn::Caller& caller, const rpc::IssueRequest& request,
@@ -52,14 +70,7 @@ Urgency UrgencyOf(const authn::Caller& caller, const rpc::IssueRequest& request,
 
 std::vector<rotation::Replaceable> ToReplace(const std::map<fleet::Key, fleet::Workload>& workloads,
                                              const std::string& issuer, absl::Time now) {
-  std::vector<rotation::Replaceable> leaves;
-  for (const auto& [key, workload] : workloads) {
-    for (const fleet::Leaf* leaf : {&workload.leaf, &workload.credential}) {
-      if (leaf->empty() || leaf->authority == issuer || leaf->not_after <= now) continue;
-      leaves.push_back({leaf->serial, leaf->not_after});
-    }
-  }
-  return leaves;
+  return LeavesToReplace(workloads, issuer, now, [](const fleet::Key&) { return true; });
 }
 
 Pacing::Pacing(double per_second, Clock& clock, Metrics& metrics)
@@ -124,6 +135,8 @@ void Pacing::Signed(const trust::AuthorityId& authority, absl::Duration took, bo
   const absl::Duration now = clock_.Monotonic();
   absl::MutexLock lock(&mutex_);
   if (!auto_.has_value()) return;
+  // By turns with the issuer, a key that may be of another kind: the budget goes by the issuer's.
+  if (planned_canary_.has_value() && planned_canary_->authority == authority) return;
   if (signer_ != authority) {
     signer_ = authority;
     auto_->NewSigner(now);
@@ -145,29 +158,53 @@ void Pacing::SayMove(AutoBudget::Move move) {
                                    " at best, ", auto_->failed(), " failed")}});
 }
 
-std::optional<rotation::ReissuePlan> Pacing::PlanFor(
-    const trust::TrustState& trust, const std::map<fleet::Key, fleet::Workload>& workloads) {
-  const absl::Time now = clock_.Now();
+Plans Pacing::PlansFor(const Issuers& issuers, const Workloads& workloads) {
   absl::MutexLock lock(&mutex_);
-  if (planned_epoch_ == trust.issuer_epoch) return plan_;
-  planned_epoch_ = trust.issuer_epoch;
-  plan_.reset();
-  if (trust.issuer_epoch <= 1) return plan_;
-  plan_ = rotation::PlanReissue(ToReplace(workloads, trust.issuer.hex(), now),
-                                admission_.per_second(), now);
+  PlanForEverybody(issuers, workloads);
+  PlanForCanary(issuers, workloads);
+  return plans_;
+}
+
+void Pacing::PlanForEverybody(const Issuers& issuers, const Workloads& workloads) {
+  const bool known = planned_epoch_ == issuers.trust.issuer_epoch &&
+                     std::includes(planned_retiring_.begin(), planned_retiring_.end(),
+                                   issuers.retiring.begin(), issuers.retiring.end());
+  planned_retiring_ = issuers.retiring;
+  if (known) return;
+  planned_epoch_ = issuers.trust.issuer_epoch;
+  plans_.everybody.reset();
+  if (issuers.trust.issuer_epoch <= 1 && issuers.retiring.empty()) return;
+  plans_.everybody = rotation::PlanReissue(
+      LeavesToReplace(workloads, issuers.trust.issuer.hex(), clock_.Now(),
+                      [&](const fleet::Key& key) { return !issuers.InCanary(key.spiffe_id); }),
+      admission_.per_second(), clock_.Now());
+  const rotation::ReissuePlan& plan = *plans_.everybody;
   metrics_
       .Gauge("capstan_reissue_planned_certificates",
              "leaves that the issuer in force had to replace when the plan was made")
-      .Set(static_cast<double>(plan_->leaves));
+      .Set(static_cast<double>(plan.leaves));
   metrics_
       .Gauge("capstan_reissue_eta_timestamp_seconds",
              "when the plan to replace them is done, Unix seconds")
-      .Set(absl::ToDoubleSeconds(plan_->eta() - absl::UnixEpoch()));
-  if (plan_->leaves > 0) {
+      .Set(absl::ToDoubleSeconds(plan.eta() - absl::UnixEpoch()));
+  if (plan.leaves > 0) {
     log::Info("re-issue is planned",
-              {{"issuer", trust.issuer.hex()}, {"why", rotation::Describe(*plan_)}});
+              {{"issuer", issuers.trust.issuer.hex()}, {"why", rotation::Describe(plan)}});
   }
-  return plan_;
+}
+
+void Pacing::PlanForCanary(const Issuers& issuers, const Workloads& workloads) {
+  if (planned_canary_ == issuers.canary) return;
+  planned_canary_ = issuers.canary;
+  plans_.canary.reset();
+  if (!issuers.canary.has_value()) return;
+  plans_.canary = rotation::PlanReissue(
+      LeavesToReplace(workloads, issuers.canary->authority.hex(), clock_.Now(),
+                      [&](const fleet::Key& key) { return issuers.InCanary(key.spiffe_id); }),
+      admission_.per_second(), clock_.Now());
+  log::Info("re-issue of the canary is planned", {{"canary", issuers.canary->canary.ToString()},
+                                                  {"issuer", issuers.canary->authority.hex()},
+                                                  {"why", rotation::Describe(*plans_.canary)}});
 }
 
 }  // namespace capstan::server

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "absl/base/thread_annotations.h"
@@ -14,7 +15,7 @@
 #include "issuance/admission.h"
 #include "rotation/pacing.h"
 #include "rpc/control_plane.h"
-#include "trust/state.h"
+#include "server/issuers.h"
 
 namespace capstan::server {
 
@@ -29,6 +30,12 @@ issuance::Urgency UrgencyOf(const authn::Caller& caller, const rpc::IssueRequest
 std::vector<rotation::Replaceable> ToReplace(const std::map<fleet::Key, fleet::Workload>& workloads,
                                              const std::string& issuer, absl::Time now);
 
+// How leaves move to who is to sign for them; nullopt where none is to be replaced.
+struct Plans {
+  std::optional<rotation::ReissuePlan> everybody;
+  std::optional<rotation::ReissuePlan> canary;
+};
+
 // How fast this control plane signs: who may come now, and the plan by which leaves move to a new
 // issuer. Drives issuance/admission.h and rotation/pacing.h. Thread-safe; its lock is a leaf.
 class Pacing {
@@ -42,16 +49,20 @@ class Pacing {
   void Signed(const trust::AuthorityId& authority, absl::Duration took, bool ok);
   double per_second() const;
 
-  // The plan of this issuer epoch, made once, when it is asked for the first time: at the switch
-  // itself, or at a restart after it. Its start is the moment of that. Nothing is persisted: after
-  // a restart it is a plan for the leaves that are left, the soonest to expire first as before,
-  // which takes no longer than the rest of the one before. nullopt: the first issuer has nothing to
-  // replace.
-  std::optional<rotation::ReissuePlan> PlanFor(
-      const trust::TrustState& trust, const std::map<fleet::Key, fleet::Workload>& workloads);
+  // The plans of this issuer epoch and of a canary, each made once, when it is asked for the first
+  // time: at the switch or the canary's beginning itself, or at a restart after it. Its start is
+  // the moment of that. Nothing is persisted: after a restart it is a plan for the leaves that are
+  // left, the soonest to expire first as before, which takes no longer than the rest of the one
+  // before. The first issuer has nothing to replace, unless another one's canary was turned back.
+  Plans PlansFor(const Issuers& issuers, const std::map<fleet::Key, fleet::Workload>& workloads);
 
  private:
   void PutOff(issuance::Urgency urgency, absl::Duration wait, absl::Duration now)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  using Workloads = std::map<fleet::Key, fleet::Workload>;
+  void PlanForEverybody(const Issuers& issuers, const Workloads& workloads)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PlanForCanary(const Issuers& issuers, const Workloads& workloads)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SayMove(issuance::AutoBudget::Move move) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
@@ -68,8 +79,11 @@ class Pacing {
   // Put off since it was said last.
   int64_t unsaid_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Duration said_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
+  // What plans_ was made for.
   std::optional<int64_t> planned_epoch_ ABSL_GUARDED_BY(mutex_);
-  std::optional<rotation::ReissuePlan> plan_ ABSL_GUARDED_BY(mutex_);
+  std::set<trust::AuthorityId> planned_retiring_ ABSL_GUARDED_BY(mutex_);
+  std::optional<trust::CanaryIssuer> planned_canary_ ABSL_GUARDED_BY(mutex_);
+  Plans plans_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace capstan::server

@@ -26,6 +26,10 @@ trust::TrustState State(int64_t epoch, const std::string& issuer) {
           .issuer = *trust::AuthorityId::Parse(issuer)};
 }
 
+Issuers Of(trust::TrustState trust) {
+  return {std::move(trust), std::nullopt, {}};
+}
+
 fleet::Leaf LeafOf(const std::string& serial, const std::string& authority, absl::Duration left) {
   return {serial, authority, TestNow() - absl::Hours(24) + left, TestNow() + left};
 }
@@ -121,8 +125,8 @@ TEST_F(PacingTest, ASwitchIsPlannedOnceForTheLeavesOfOthers) {
   workloads_[{"w0", "i", ""}].leaf.authority = kB;
   workloads_[{"w1", "i", ""}].leaf.not_after = TestNow();
   Pacing pacing(20, clock_, metrics_);
-  EXPECT_EQ(pacing.PlanFor(State(1, kA), workloads_), std::nullopt);
-  const auto plan = pacing.PlanFor(State(2, kB), workloads_);
+  EXPECT_EQ(pacing.PlansFor(Of(State(1, kA)), workloads_).everybody, std::nullopt);
+  const auto plan = pacing.PlansFor(Of(State(2, kB)), workloads_).everybody;
   ASSERT_TRUE(plan.has_value());
   EXPECT_EQ(plan->leaves, 198);
   EXPECT_EQ(plan->window.start, TestNow());
@@ -131,17 +135,59 @@ TEST_F(PacingTest, ASwitchIsPlannedOnceForTheLeavesOfOthers) {
   // A bundle that changes later changes nothing about it.
   clock_.Advance(absl::Seconds(5));
   workloads_.clear();
-  EXPECT_EQ(pacing.PlanFor(State(2, kB), workloads_), plan);
+  EXPECT_EQ(pacing.PlansFor(Of(State(2, kB)), workloads_).everybody, plan);
   // A rollback is a switch.
-  EXPECT_EQ(pacing.PlanFor(State(3, kA), workloads_)->leaves, 0);
+  EXPECT_EQ(pacing.PlansFor(Of(State(3, kA)), workloads_).everybody->leaves, 0);
+}
+
+TEST_F(PacingTest, ACanaryHasAPlanOfItsOwnAndItsEndOneForTheWayBack) {
+  for (int i = 0; i < 10; ++i) {
+    const std::string id = absl::StrCat("spiffe://td/ns/", i < 3 ? "web" : "rest", "/sa/s", i);
+    workloads_[{id, "i", ""}].leaf = LeafOf(absl::StrCat("0", i), kA, absl::Hours(12));
+  }
+  Pacing pacing(20, clock_, metrics_);
+  const trust::AuthorityId b = *trust::AuthorityId::Parse(kB);
+  Issuers issuers = Of(State(1, kA));
+  issuers.canary = {b, *trust::Canary::Parse("namespace=web")};
+  Plans plans = pacing.PlansFor(issuers, workloads_);
+  EXPECT_FALSE(plans.everybody.has_value());
+  EXPECT_EQ(plans.canary->leaves, 3);
+  clock_.Advance(absl::Seconds(1));
+  EXPECT_EQ(pacing.PlansFor(issuers, workloads_).canary, plans.canary);
+  for (auto& [key, workload] : workloads_) {
+    if (key.spiffe_id.find("/ns/web/") != std::string::npos) workload.leaf.authority = kB;
+  }
+  issuers.canary.reset();
+  issuers.retiring = {b};
+  plans = pacing.PlansFor(issuers, workloads_);
+  EXPECT_FALSE(plans.canary.has_value());
+  EXPECT_EQ(plans.everybody->leaves, 3);
+  EXPECT_EQ(Pacing(20, clock_, metrics_).PlansFor(issuers, workloads_).everybody->leaves, 3);
+  // Its retirement is no new plan.
+  clock_.Advance(absl::Seconds(1));
+  issuers.retiring.clear();
+  EXPECT_EQ(pacing.PlansFor(issuers, workloads_).everybody, plans.everybody);
+}
+
+TEST_F(PacingTest, TheAutomaticBudgetGoesByTheIssuerNotByTheCanarysAuthority) {
+  Pacing pacing(0, clock_, metrics_);
+  const trust::AuthorityId b = *trust::AuthorityId::Parse(kB);
+  Issuers issuers = Of(State(1, kA));
+  issuers.canary = {b, *trust::Canary::Parse("percent=10")};
+  pacing.PlansFor(issuers, workloads_);
+  for (int i = 0; i < 3000; ++i) {
+    clock_.Advance(absl::Milliseconds(1));
+    pacing.Signed(b, absl::Milliseconds(50), true);
+  }
+  EXPECT_EQ(pacing.per_second(), 500);
 }
 
 TEST_F(PacingTest, ARestartPlansForTheRest) {
   Populate(100);
-  const auto first = Pacing(20, clock_, metrics_).PlanFor(State(2, kB), workloads_);
+  const auto first = Pacing(20, clock_, metrics_).PlansFor(Of(State(2, kB)), workloads_).everybody;
   clock_.Advance(absl::Seconds(5));
   for (int i = 0; i < 100; ++i) workloads_[{absl::StrCat("w", i), "i", ""}].leaf.authority = kB;
-  const auto rest = Pacing(20, clock_, metrics_).PlanFor(State(2, kB), workloads_);
+  const auto rest = Pacing(20, clock_, metrics_).PlansFor(Of(State(2, kB)), workloads_).everybody;
   EXPECT_EQ(rest->window.length, absl::Seconds(5));
   EXPECT_EQ(rest->eta(), first->eta());
 }
@@ -149,17 +195,19 @@ TEST_F(PacingTest, ARestartPlansForTheRest) {
 TEST_F(PacingTest, ThePlanTravels) {
   Populate(100);
   Pacing pacing(20, clock_, metrics_);
-  const auto plan = pacing.PlanFor(State(2, kB), workloads_);
-  const fleet::v1::TrustUpdate update = UpdateOf(State(2, kB), plan);
+  const auto plan = pacing.PlansFor(Of(State(2, kB)), workloads_).everybody;
+  const fleet::v1::TrustUpdate update =
+      UpdateOf(State(2, kB), plan, *trust::AuthorityId::Parse(kB));
+  const trust::AuthorityId a = *trust::AuthorityId::Parse(kA);
   EXPECT_EQ(update.renewal().authority_id(), kB);
   EXPECT_EQ(update.renewal().start().seconds(), absl::ToUnixSeconds(TestNow()));
   EXPECT_EQ(update.renewal().window().seconds(), 10);
   EXPECT_EQ(update.renewal().expiry_bounds_size(), 16);
-  EXPECT_FALSE(UpdateOf(State(1, kA), std::nullopt).has_renewal());
+  EXPECT_FALSE(UpdateOf(State(1, kA), std::nullopt, a).has_renewal());
   // Nobody is to be replaced: the directive stays, for whoever still holds something else.
-  const auto none = pacing.PlanFor(State(3, kA), {});
-  EXPECT_EQ(UpdateOf(State(3, kA), none).renewal().authority_id(), kA);
-  EXPECT_FALSE(UpdateOf(State(3, kA), none).renewal().has_window());
+  const auto none = pacing.PlansFor(Of(State(3, kA)), {}).everybody;
+  EXPECT_EQ(UpdateOf(State(3, kA), none, a).renewal().authority_id(), kA);
+  EXPECT_FALSE(UpdateOf(State(3, kA), none, a).renewal().has_window());
 }
 
 }  // namespace

@@ -49,11 +49,13 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::GetRotation() {
   if (!view.has_value()) return control::v1::Rotation();
   const absl::Time now = clock_.Now();
   control::v1::Rotation message = RotationMessage(*view, now);
-  const auto trust = keeper_.trust();
-  if (view->record.finished() || trust == nullptr) return message;
+  const std::shared_ptr<const Issuers> issuers = keeper_.issuers();
+  if (view->record.finished() || issuers == nullptr) return message;
   message.mutable_progress()->set_certificates_per_second(pacing_.per_second());
   absl::MutexLock lock(&mutex_);
-  const std::optional<rotation::ReissuePlan> plan = pacing_.PlanFor(*trust, fleet_.workloads());
+  const Plans plans = pacing_.PlansFor(*issuers, fleet_.workloads());
+  const std::optional<rotation::ReissuePlan>& plan =
+      issuers->canary.has_value() ? plans.canary : plans.everybody;
   if (plan.has_value() && plan->eta() > now) {
     SetTime(plan->eta(), message.mutable_progress()->mutable_eta());
   }
@@ -127,6 +129,34 @@ absl::StatusOr<rotation::PreflightInput> ControlPlane::PreflightOf(const trust::
   return input;
 }
 
+// For whom the wanted CA is to sign first.
+absl::StatusOr<std::optional<trust::Canary>> ControlPlane::CanaryFor(
+    const control::v1::StartRotationRequest& request, const trust::CaSet& set) const {
+  if (request.canary().empty()) return std::nullopt;
+  CAPSTAN_ASSIGN_OR_RETURN(trust::Canary canary, trust::Canary::Parse(request.canary()));
+  if (request.emergency()) {
+    return absl::InvalidArgumentError(
+        "an emergency waits for nobody, so nobody can go first: leave --canary or --emergency out");
+  }
+  if (options_.keeper.rotation.immediate) {
+    return absl::FailedPreconditionError(
+        "this capstand waits for nobody (reload: immediate), so nobody can go first: leave "
+        "--canary out");
+  }
+  const auto trust = keeper_.trust();
+  if (trust != nullptr && trust->issuer_epoch > 0 && trust->issuer == set.authority.id) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the authority ", set.authority.id.hex(),
+                     " signs for everybody already, so nobody can go first: leave --canary out"));
+  }
+  return canary;
+}
+
+CanaryView ControlPlane::ViewOf(const trust::Canary& canary, absl::Time now) const {
+  absl::MutexLock lock(&mutex_);
+  return LookAt(canary, fleet_, now);
+}
+
 absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
     const control::v1::StartRotationRequest& request) {
   const absl::Time now = clock_.Now();
@@ -134,9 +164,11 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
   CAPSTAN_ASSIGN_OR_RETURN(rotation::Policy policy,
                            PolicyOf(request.policy(), options_.keeper.rotation));
   CAPSTAN_ASSIGN_OR_RETURN(rotation::PreflightInput input, PreflightOf(set));
+  CAPSTAN_ASSIGN_OR_RETURN(std::optional<trust::Canary> canary, CanaryFor(request, set));
   CAPSTAN_ASSIGN_OR_RETURN(
       std::vector<rotation::PlannedStep> steps,
-      rotation::PlanSteps(keeper_.With(set), {set.bundle, set.crls, set.authority.id}, now));
+      rotation::PlanSteps(keeper_.With(set), {set.bundle, set.crls, set.authority.id, canary},
+                          now));
   rotation::Pace pace{.soak = policy.soak};
   std::vector<rotation::Holder> away;
   {
@@ -150,7 +182,13 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
           {rotation::Holder::Kind::kAbsent, HolderName(key), standing.trusts, standing.until});
     }
   }
-  return PlanMessage(rotation::Preflight(input, now), steps, away, pace);
+  std::vector<rotation::Finding> findings = rotation::Preflight(input, now);
+  if (!canary.has_value()) return PlanMessage(findings, steps, away, pace);
+  const CanaryView view = ViewOf(*canary, now);
+  for (rotation::Finding& finding : FindingsOf(view)) findings.push_back(std::move(finding));
+  control::v1::RotationPlan plan = PlanMessage(findings, steps, away, pace);
+  *plan.mutable_canary() = CanaryMessage(view);
+  return plan;
 }
 
 absl::StatusOr<control::v1::Rotation> ControlPlane::StartRotation(
@@ -165,6 +203,10 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::StartRotation(
                      "`capstan rotate rollback` turns it back"));
   }
   CAPSTAN_RETURN_IF_ERROR(keeper_.CheckOffer(set));
+  CAPSTAN_ASSIGN_OR_RETURN(offered.canary, CanaryFor(request, set));
+  if (offered.canary.has_value()) {
+    CAPSTAN_RETURN_IF_ERROR(CheckSelects(ViewOf(*offered.canary, clock_.Now())));
+  }
   if (!request.emergency()) {
     CAPSTAN_ASSIGN_OR_RETURN(rotation::PreflightInput input, PreflightOf(set));
     CAPSTAN_RETURN_IF_ERROR(RefusalOf(rotation::Preflight(input, clock_.Now())));

@@ -82,6 +82,13 @@ control::v1::Progress ProgressMessage(const rotation::Observation& seen) {
   return message;
 }
 
+void Fill(const rotation::CanarySeen& seen, int64_t everybody, control::v1::Canary& message) {
+  message.set_population(seen.population);
+  message.set_moved(seen.moved);
+  message.set_untold(seen.untold);
+  message.set_others(everybody - seen.population);
+}
+
 }  // namespace
 
 control::v1::Rotation RotationMessage(const store::RotationRecord& record,
@@ -106,6 +113,8 @@ control::v1::Rotation RotationMessage(const store::RotationRecord& record,
     SetDuration(record.absent_deadline, policy.mutable_absent_deadline());
   }
   policy.set_require_proven(record.require_proven);
+  if (!record.canary.empty()) message.mutable_canary()->set_selector(record.canary);
+  message.set_turned_why(record.turned_why);
   for (const store::ExemptionRecord& exemption : exempt) {
     control::v1::Exemption& out = *message.add_exempt();
     out.set_name(exemption.name);
@@ -122,6 +131,11 @@ control::v1::Rotation RotationMessage(const RotationView& view, absl::Time now) 
   message.set_next_step(view.decision.next);
   *message.mutable_gate() = GateMessage(view.decision.gate);
   *message.mutable_progress() = ProgressMessage(view.seen);
+  if (view.seen.canary.has_value()) {
+    Fill(*view.seen.canary, view.seen.population, *message.mutable_canary());
+    message.mutable_canary()->set_signing(view.decision.gate.gate.kind ==
+                                          rotation::GateKind::kCanary);
+  }
   return message;
 }
 
@@ -173,6 +187,15 @@ control::v1::RotationPlan PlanMessage(const std::vector<rotation::Finding>& find
   message.set_certificates_per_second(pace.certificates_per_second);
   SetDuration(estimate.reissue_takes, message.mutable_reissue_takes());
   SetDuration(estimate.takes, message.mutable_takes());
+  return message;
+}
+
+control::v1::Canary CanaryMessage(const CanaryView& view) {
+  control::v1::Canary message;
+  message.set_selector(view.canary);
+  message.set_population(view.selected);
+  message.set_others(view.population - view.selected);
+  message.set_untold(view.untold);
   return message;
 }
 

@@ -6,6 +6,7 @@
 #include "rotation/machine.h"
 #include "rotation/plan.h"
 #include "rotation/preflight.h"
+#include "server/canary_view.h"
 #include "server/trust_keeper.h"
 #include "store/store.h"
 
@@ -27,6 +28,8 @@ control::v1::RotationPlan PlanMessage(const std::vector<rotation::Finding>& find
                                       const std::vector<rotation::PlannedStep>& steps,
                                       const std::vector<rotation::Holder>& away,
                                       const rotation::Pace& pace);
+
+control::v1::Canary CanaryMessage(const CanaryView& view);
 
 // `configured`, but for what the message says. InvalidArgument: a negative time.
 // FailedPrecondition: a budget.

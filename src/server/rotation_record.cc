@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "absl/strings/str_cat.h"
+#include "base/strings.h"
 #include "x509/crl.h"
 
 namespace capstan::server {
@@ -36,6 +38,7 @@ store::RotationRecord NewRotation(int64_t number, const rotation::Situation& fro
   record.soak = policy.soak;
   record.absent_deadline = policy.absent_deadline;
   record.require_proven = policy.require_proven;
+  if (wish.canary.has_value()) record.canary = wish.canary->ToString();
   Reaim(from, wish, now, record);
   return record;
 }
@@ -45,6 +48,7 @@ void Reaim(const rotation::Situation& now_is, const rotation::Wish& wish, absl::
   record.to_roots_pem = wish.bundle.ToPem();
   record.to_issuer = wish.issuer.hex();
   record.outcome = "done";
+  record.turned_why.clear();
   record.phase.clear();
   NotePhase(now_is, wish, now, record);
 }
@@ -55,6 +59,19 @@ void NotePhase(const rotation::Situation& now_is, const rotation::Wish& wish, ab
   if (phase == record.phase) return;
   record.phase = std::move(phase);
   record.phase_since = now;
+}
+
+absl::StatusOr<std::optional<trust::Canary>> CanaryOf(
+    const std::optional<store::RotationRecord>& record) {
+  const bool onwards = record.has_value() && !record->finished() && record->outcome == "done";
+  if (!onwards || record->canary.empty()) return std::nullopt;
+  absl::StatusOr<trust::Canary> canary = trust::Canary::Parse(record->canary);
+  if (!canary.ok()) {
+    return absl::DataLossError(absl::StrCat("the state's rotation ", record->number,
+                                            " does not read back (", canary.status().message(),
+                                            "); put the state database back from a backup"));
+  }
+  return *std::move(canary);
 }
 
 }  // namespace capstan::server

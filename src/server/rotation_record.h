@@ -2,10 +2,13 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "rotation/machine.h"
 #include "store/store.h"
+#include "trust/canary.h"
 
 namespace capstan::server {
 
@@ -24,5 +27,10 @@ void Reaim(const rotation::Situation& now_is, const rotation::Wish& wish, absl::
 // Notes the phase that `now_is` is in, if it is another one.
 void NotePhase(const rotation::Situation& now_is, const rotation::Wish& wish, absl::Time now,
                store::RotationRecord& record);
+
+// For whom the wanted authority of a rotation signs first; nullopt: for nobody, or none runs, or it
+// is on its way back. DataLoss: the record is damaged.
+absl::StatusOr<std::optional<trust::Canary>> CanaryOf(
+    const std::optional<store::RotationRecord>& record);
 
 }  // namespace capstan::server

@@ -76,6 +76,12 @@ void StepDone(const rotation::Step& step, const rotation::Situation& before) {
            {"issuer", trust.issuer.hex()},
            {"why", step.why}});
       break;
+    case rotation::StepKind::kStartCanary:
+      log::Info("a new authority signs for the canary first", {{"why", step.why}});
+      break;
+    case rotation::StepKind::kEndCanary:
+      log::Warn("the canary is over", {{"why", step.why}});
+      break;
     case rotation::StepKind::kMoveServing:
       log::Info("update root cert and generate new dns certs", {{"why", step.why}});
       break;

@@ -48,6 +48,9 @@ absl::Status TrustKeeper::Start() {
   rotation_ = state.rotation;
   for (const store::ExemptionRecord& record : state.exemptions) exempt_[record.name] = record;
   for (const store::UnseenRecord& record : state.unseen) unseen_[record.signer] = record;
+  for (const store::BaselineRecord& record : state.baselines) {
+    baselines_[record.name] = {record.failed, static_cast<double>(record.per_hour)};
+  }
   for (const store::AuthorityRecord& record : state.authorities) {
     CAPSTAN_ASSIGN_OR_RETURN(AuthorityId id, AuthorityId::Parse(record.id));
     sealed_[id] = record.sealed_key;
@@ -55,6 +58,7 @@ absl::Status TrustKeeper::Start() {
   }
   if (desired_.has_value()) {
     CAPSTAN_ASSIGN_OR_RETURN(wish_, WishOf(*desired_));
+    CAPSTAN_ASSIGN_OR_RETURN(wish_->canary, CanaryOf(rotation_));
   }
   if (state.trust.issuer.empty()) {
     if (!wish_.has_value()) return absl::OkStatus();
@@ -140,7 +144,12 @@ absl::Status TrustKeeper::Accept(const trust::CaSet& set, const Offered& offered
   const AuthorityId id = set.authority.id;
   Situation next = WithLocked(set);
   const Standing& standing = next.authorities.at(id);
-  rotation::Wish wish{set.bundle, set.crls, id};
+  rotation::Wish wish{set.bundle, set.crls, id, offered.canary};
+  if (running()) {
+    store::RotationRecord aimed = *rotation_;
+    Reaim(next, wish, now, aimed);
+    CAPSTAN_ASSIGN_OR_RETURN(wish.canary, CanaryOf(aimed));
+  }
 
   CAPSTAN_ASSIGN_OR_RETURN(std::string sealed, keys_.Seal(id, set.key, random_));
   store::DesiredRecord desired;
@@ -168,8 +177,13 @@ absl::Status TrustKeeper::Accept(const trust::CaSet& set, const Offered& offered
   sealed_[id] = sealed;
   state_since_[id] = change.authorities.front().state_since;
   Take(change);
-  const bool renewed = signing_.Get() != nullptr && next.trust.issuer == id &&
-                       !(signing_.Get()->issuer->authority() == set.authority);
+  const auto canary_signing = canary_signing_.Get();
+  const auto differs = [&](const Signing* signing) {
+    return signing != nullptr && signing->issuer->authority().id == id &&
+           !(signing->issuer->authority() == set.authority);
+  };
+  const bool renewed = differs(signing_.Get().get()) ||
+                       differs(canary_signing == nullptr ? nullptr : canary_signing->signing.get());
   situation_ = std::move(next);
   if (renewed) {
     reservations_.erase(id);
@@ -283,10 +297,46 @@ absl::Status TrustKeeper::EnsureServing() {
   return absl::OkStatus();
 }
 
+std::optional<trust::CanaryIssuer> TrustKeeper::canary() const {
+  if (!situation_.has_value() || !wish_.has_value()) return std::nullopt;
+  return rotation::CanaryOf(*situation_, *wish_);
+}
+
+std::shared_ptr<const trust::TrustState> TrustKeeper::trust() const {
+  const std::shared_ptr<const Issuers> issuers = issuers_now_.Get();
+  if (issuers == nullptr) return nullptr;
+  return {issuers, &issuers->trust};
+}
+
+std::shared_ptr<const Signing> TrustKeeper::SigningFor(const spiffe::SpiffeId& id) const {
+  const std::shared_ptr<const CanarySigning> canary = canary_signing_.Get();
+  if (canary != nullptr && canary->canary.Selects(id.ToString())) return canary->signing;
+  return signing_.Get();
+}
+
 absl::Status TrustKeeper::PublishSigning() {
-  const Standing& standing = situation_->authorities.at(situation_->trust.issuer);
+  const std::optional<trust::CanaryIssuer> canary = this->canary();
+  const std::shared_ptr<const CanarySigning> before = canary_signing_.Get();
+  std::shared_ptr<CanarySigning> first;
+  if (canary.has_value()) {
+    CAPSTAN_ASSIGN_OR_RETURN(
+        std::shared_ptr<const Signing> signing,
+        SigningOf(canary->authority, before == nullptr ? nullptr : before->signing.get()));
+    first = std::make_shared<CanarySigning>(CanarySigning{canary->canary, std::move(signing)});
+  }
+  CAPSTAN_ASSIGN_OR_RETURN(std::shared_ptr<const Signing> signing,
+                           SigningOf(situation_->trust.issuer, signing_.Get().get()));
+  // The default before the canary's end: nobody whom the new authority signed for goes back.
+  signing_.Set(std::move(signing));
+  canary_signing_.Set(std::move(first));
+  return absl::OkStatus();
+}
+
+// `present`: what is published, and kept where it is of the same authority; null where nothing is.
+absl::StatusOr<std::shared_ptr<const Signing>> TrustKeeper::SigningOf(const AuthorityId& id,
+                                                                      const Signing* present) {
+  const Standing& standing = situation_->authorities.at(id);
   auto signing = std::make_shared<Signing>();
-  auto present = signing_.Get();
   if (present != nullptr && present->issuer->authority() == standing.authority) {
     signing->issuer = present->issuer;
   } else {
@@ -304,12 +354,15 @@ absl::Status TrustKeeper::PublishSigning() {
     signing->chain_pem.push_back(link.ToPem());
   }
   signing->chain_pem.push_back(situation_->trust.bundle.ToPem());
-  signing_.Set(std::move(signing));
-  return absl::OkStatus();
+  return signing;
 }
 
 void TrustKeeper::PublishTrust() {
-  trust_.Set(std::make_shared<const trust::TrustState>(situation_->trust));
+  auto issuers = std::make_shared<Issuers>(Issuers{situation_->trust, canary(), {}});
+  for (const auto& [id, standing] : situation_->authorities) {
+    if (standing.state == trust::AuthorityState::kRetiring) issuers->retiring.insert(id);
+  }
+  issuers_now_.Set(std::move(issuers));
   changed_();
 }
 

@@ -16,8 +16,10 @@
 #include "base/random.h"
 #include "issuance/issue.h"
 #include "keystore/sealed_keys.h"
+#include "rotation/canary.h"
 #include "rotation/machine.h"
 #include "rotation/observer.h"
+#include "server/issuers.h"
 #include "server/published.h"
 #include "server/reservation.h"
 #include "server/serving.h"
@@ -58,6 +60,8 @@ struct Offered {
   std::string source;                      // "directory", "built-in", "managed"
   std::optional<rotation::Policy> policy;  // nullopt: the configured one
   bool emergency = false;                  // no gates
+  // For whom it signs first. A rotation that runs already keeps its own.
+  std::optional<trust::Canary> canary = std::nullopt;
 };
 
 // What an operator may do to a rotation that runs.
@@ -114,8 +118,11 @@ class TrustKeeper {
   std::optional<RotationView> rotation() const;
 
   // Null before Start() or the first Offer() succeeded.
-  std::shared_ptr<const trust::TrustState> trust() const { return trust_.Get(); }
+  std::shared_ptr<const trust::TrustState> trust() const;
+  std::shared_ptr<const Issuers> issuers() const { return issuers_now_.Get(); }
   std::shared_ptr<const Signing> signing() const { return signing_.Get(); }
+  // Of whoever signs for this identity: the canary's authority or the issuer.
+  std::shared_ptr<const Signing> SigningFor(const spiffe::SpiffeId& id) const;
   std::shared_ptr<const Serving> serving() const { return serving_.Get(); }
 
   // Signs as an authority of ours, by its certificate's id. FailedPrecondition: its key is not
@@ -146,12 +153,16 @@ class TrustKeeper {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RefreshReservations() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool running() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::optional<trust::CanaryIssuer> canary() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   // trust_walk.cc
   absl::Status Walk(Outcome& outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status TakeSteps(Outcome& outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   rotation::Observation Look(const rotation::Gate& gate, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void FindRises(absl::Time now, rotation::Observation& seen) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<store::BaselineRecord> BaselinesNow() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void SayWhatIsWaitedFor(const rotation::Decision& decision) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Perform(const rotation::Step& step,
                        const std::vector<rotation::Exemption>& passed_over)
@@ -176,6 +187,9 @@ class TrustKeeper {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status EnsureServing() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status PublishSigning() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<std::shared_ptr<const Signing>> SigningOf(const trust::AuthorityId& id,
+                                                           const Signing* present)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PublishTrust() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   store::AuthorityRecord RecordOfAuthority(const rotation::Standing& standing) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -199,7 +213,8 @@ class TrustKeeper {
   rotation::Machine machine_ ABSL_GUARDED_BY(mutex_);
   std::optional<store::RotationRecord> rotation_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, store::ExemptionRecord> exempt_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, store::UnseenRecord> unseen_ ABSL_GUARDED_BY(mutex_);  // by signer
+  std::map<std::string, store::UnseenRecord> unseen_ ABSL_GUARDED_BY(mutex_);    // by signer
+  std::map<std::string, rotation::Baseline> baselines_ ABSL_GUARDED_BY(mutex_);  // by name
   rotation::Decision decision_ ABSL_GUARDED_BY(mutex_);
   rotation::Observation seen_ ABSL_GUARDED_BY(mutex_);
   std::string said_ ABSL_GUARDED_BY(mutex_);  // what the walk waits for, as last logged
@@ -210,8 +225,13 @@ class TrustKeeper {
   std::map<trust::AuthorityId, std::shared_ptr<issuance::Issuer>> issuers_
       ABSL_GUARDED_BY(mutex_);  // what IssuerFor() made
 
-  Published<trust::TrustState> trust_;
+  struct CanarySigning {
+    trust::Canary canary;
+    std::shared_ptr<const Signing> signing;
+  };
+  Published<Issuers> issuers_now_;
   Published<Signing> signing_;
+  Published<CanarySigning> canary_signing_;  // null: there is no canary
   Published<Serving> serving_;
 };
 

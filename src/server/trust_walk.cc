@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // TrustKeeper's walk: from what is to what is wished, through the gates.
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -33,6 +34,13 @@ bool Names(const std::string& name, const Holder& holder) {
   return holder.name == name || absl::StartsWith(holder.name, name + "#");
 }
 
+// An authority that did not sign before the step and does after it.
+bool BeginsToSign(const Situation& before, const Standing& after) {
+  if (after.state != trust::AuthorityState::kActive) return false;
+  const auto known = before.authorities.find(after.authority.id);
+  return known == before.authorities.end() || known->second.state != trust::AuthorityState::kActive;
+}
+
 }  // namespace
 
 absl::Status TrustKeeper::Advance() {
@@ -62,6 +70,10 @@ absl::Status TrustKeeper::TakeSteps(Outcome& outcome) {
     seen_ = Look(question.gate, now.wall);
     decision_ = machine_.Decide(question, seen_, rotation, now);
     SayWhatIsWaitedFor(decision_);
+    if (!decision_.turn_back.empty()) {
+      return TurnBack("rolled-back",
+                      absl::StrCat("by itself, for the canary's harm: ", decision_.turn_back));
+    }
     if (decision_.finished) return FinishWish(decision_.passed_over);
     const std::optional<Step> step = std::exchange(decision_.step, std::nullopt);
     if (!step.has_value()) return absl::OkStatus();
@@ -84,9 +96,37 @@ Observation TrustKeeper::Look(const rotation::Gate& gate, absl::Time now) {
     seen.holders.push_back({foreign ? Holder::Kind::kForeign : Holder::Kind::kUnrecorded, signer,
                             unseen.why, unseen.until});
   }
+  if (gate.kind == rotation::GateKind::kCanary) FindRises(now, seen);
   std::sort(seen.holders.begin(), seen.holders.end(),
             [](const Holder& a, const Holder& b) { return a.name < b.name; });
   return seen;
+}
+
+// What others count is measured by what they counted when the canary began; by what they told
+// first, where they told nothing then.
+void TrustKeeper::FindRises(absl::Time now, Observation& seen) const {
+  if (!seen.canary.has_value()) return;
+  const auto began = state_since_.find(wish_->issuer);
+  const absl::Duration since =
+      began == state_since_.end() ? absl::ZeroDuration() : now - began->second;
+  for (const auto& [name, count] : seen.canary->failed) {
+    const auto known = baselines_.find(name);
+    const rotation::Baseline baseline =
+        known == baselines_.end() ? rotation::Baseline{count.first, 0} : known->second;
+    std::string why = rotation::RiseOver(baseline, count.failed, since);
+    if (!why.empty()) seen.alarms.push_back({name, std::move(why)});
+  }
+  std::stable_sort(
+      seen.alarms.begin(), seen.alarms.end(),
+      [](const rotation::Alarm& a, const rotation::Alarm& b) { return a.name < b.name; });
+}
+
+std::vector<store::BaselineRecord> TrustKeeper::BaselinesNow() const {
+  std::vector<store::BaselineRecord> records;
+  for (const auto& [name, baseline] : observer_.Baselines(clock_.Now())) {
+    records.push_back({name, baseline.failed, static_cast<int64_t>(std::ceil(baseline.per_hour))});
+  }
+  return records;
 }
 
 // One line whenever it becomes something else; not for every step of a count.
@@ -113,7 +153,8 @@ absl::Status TrustKeeper::Perform(const Step& step, const std::vector<Exemption>
   Situation after = step.after;
   store::Change change;
   for (auto& [id, standing] : after.authorities) {
-    if (step.kind == StepKind::kSwitchIssuer && id == after.trust.issuer) {
+    if (BeginsToSign(*situation_, standing) ||
+        (step.kind == StepKind::kSwitchIssuer && id == after.trust.issuer)) {
       standing.reserved_until =
           std::max(standing.reserved_until,
                    ReservedUntil(standing.authority, options_.policy.max_ttl, clock_.Now()));
@@ -134,6 +175,10 @@ absl::Status TrustKeeper::Perform(const Step& step, const std::vector<Exemption>
   }
   if (step.kind == StepKind::kSwitchIssuer) {
     CAPSTAN_RETURN_IF_ERROR(SignerOf(after.trust.issuer).status());
+  }
+  if (step.kind == StepKind::kStartCanary) {
+    CAPSTAN_RETURN_IF_ERROR(SignerOf(wish_->issuer).status());
+    change.baselines = BaselinesNow();
   }
   change.trust = RecordOf(after);
   if (NeedsHistory(*situation_, after)) {
@@ -201,6 +246,12 @@ void TrustKeeper::Take(const store::Change& change) {
     exempt_[exemption.name] = exemption;
   }
   for (const store::UnseenRecord& unseen : change.unseen) unseen_[unseen.signer] = unseen;
+  if (change.baselines.has_value()) {
+    baselines_.clear();
+    for (const store::BaselineRecord& record : *change.baselines) {
+      baselines_[record.name] = {record.failed, static_cast<double>(record.per_hour)};
+    }
+  }
   for (const store::AuthorityRecord& record : change.authorities) {
     if (auto id = trust::AuthorityId::Parse(record.id); id.ok()) {
       state_since_[*id] = record.state_since;
@@ -259,6 +310,7 @@ absl::Status TrustKeeper::TurnBack(const char* outcome, const std::string& why) 
   }
   CAPSTAN_RETURN_IF_ERROR(rotation::CheckWish(*situation_, wish, clock_.Now()));
   record.outcome = outcome;
+  record.turned_why = why;
   record.paused = false;
   record.phase.clear();
   NotePhase(*situation_, wish, clock_.Now(), record);
@@ -269,7 +321,8 @@ absl::Status TrustKeeper::TurnBack(const char* outcome, const std::string& why) 
   change.journal = {Entry(outcome, absl::StrCat(why, "; back to what was before"), *situation_)};
   const std::string refused = desired_->digest;
   CAPSTAN_RETURN_IF_ERROR(Commit(change));
-  log::Warn("the rotation turns back", {{"rotation", record.number}, {"outcome", outcome}});
+  log::Warn("the rotation turns back",
+            {{"rotation", record.number}, {"outcome", outcome}, {"why", why}});
   desired_ = back;
   wish_ = std::move(wish);
   refused_.push_back(refused);

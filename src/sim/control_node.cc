@@ -193,7 +193,7 @@ void ControlNode::Push() {
 }
 
 void ControlNode::SendUpdate(const std::shared_ptr<Stream>& stream) {
-  auto update = plane_->update();
+  auto update = plane_->UpdateFor(stream->shown.id);
   if (update == nullptr || update == stream->sent) return;
   stream->sent = update;
   const bool alive = network_.SendInOrder(Network::Way::kToAgent, stream->shown.workload,

@@ -33,6 +33,7 @@ absl::StatusOr<State> MemoryStore::Load() {
       state.exemptions.push_back(exemption);
   }
   for (const auto& [signer, unseen] : unseen_) state.unseen.push_back(unseen);
+  for (const auto& [name, baseline] : baselines_) state.baselines.push_back(baseline);
   return state;
 }
 
@@ -112,6 +113,10 @@ absl::Status MemoryStore::Commit(const Change& change) {
     unseen.until = Stored(unseen.until);
     UnseenRecord& there = unseen_[unseen.signer];
     if (there.signer.empty() || there.until < unseen.until) there = std::move(unseen);
+  }
+  if (change.baselines.has_value()) {
+    baselines_.clear();
+    for (const BaselineRecord& baseline : *change.baselines) baselines_[baseline.name] = baseline;
   }
   for (JournalEntry entry : change.journal) {
     entry.number = static_cast<int64_t>(journal_.size()) + 1;

@@ -44,6 +44,7 @@ class MemoryStore final : public Store {
   std::map<int64_t, RotationRecord> rotations_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<int64_t, std::string>, ExemptionRecord> exemptions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, UnseenRecord> unseen_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, BaselineRecord> baselines_ ABSL_GUARDED_BY(mutex_);
   std::vector<JournalEntry> journal_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, std::string> history_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, TokenRecord, std::less<>> tokens_ ABSL_GUARDED_BY(mutex_);

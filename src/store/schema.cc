@@ -118,6 +118,16 @@ CREATE TABLE history (
   document TEXT NOT NULL
 ) STRICT;
 )sql",
+      // Canaries.
+      R"sql(
+ALTER TABLE rotation ADD COLUMN canary TEXT NOT NULL DEFAULT '';
+ALTER TABLE rotation ADD COLUMN turned_why TEXT NOT NULL DEFAULT '';
+CREATE TABLE baseline (
+  name TEXT PRIMARY KEY,
+  failed INTEGER NOT NULL,
+  per_hour INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+)sql",
   };
   return migrations;
 }

@@ -117,7 +117,8 @@ absl::StatusOr<State> SqliteStore::Load() {
       if (!there) break;
       state.refused.push_back(refused.Bytes(0));
     }
-    return LoadRotation(state);
+    CAPSTAN_RETURN_IF_ERROR(LoadRotation(state));
+    return LoadBaselines(state);
   }));
   return state;
 }
@@ -154,6 +155,7 @@ absl::Status SqliteStore::Apply(const Change& change) {
   for (const UnseenRecord& unseen : change.unseen) {
     CAPSTAN_RETURN_IF_ERROR(PutUnseen(unseen));
   }
+  if (change.baselines.has_value()) CAPSTAN_RETURN_IF_ERROR(PutBaselines(*change.baselines));
   for (const JournalEntry& entry : change.journal) CAPSTAN_RETURN_IF_ERROR(PutEntry(entry));
   return change.history.has_value() ? PutHistory(*change.history) : absl::OkStatus();
 }
@@ -225,14 +227,18 @@ absl::Status SqliteStore::PutRotation(const RotationRecord& record) {
   CAPSTAN_ASSIGN_OR_RETURN(
       Statement put,
       db_->Prepare(
-          "INSERT INTO rotation VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+          "INSERT INTO rotation (number, source, from_roots_pem, from_crls_pem, from_issuer, "
+          "to_roots_pem, to_issuer, started_at, finished_at, outcome, phase, phase_since, paused, "
+          "emergency, soak_ms, absent_deadline_ms, require_proven, canary, turned_why) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
           "ON CONFLICT (number) DO UPDATE SET source=excluded.source, "
           "to_roots_pem=excluded.to_roots_pem, to_issuer=excluded.to_issuer, "
           "finished_at=excluded.finished_at, outcome=excluded.outcome, "
           "phase=excluded.phase, phase_since=excluded.phase_since, "
           "paused=excluded.paused, emergency=excluded.emergency, "
           "soak_ms=excluded.soak_ms, absent_deadline_ms=excluded.absent_deadline_ms, "
-          "require_proven=excluded.require_proven"));
+          "require_proven=excluded.require_proven, canary=excluded.canary, "
+          "turned_why=excluded.turned_why"));
   const bool waits = record.absent_deadline == absl::InfiniteDuration();
   return put.Bind(record.number)
       .Text(record.source)
@@ -251,6 +257,8 @@ absl::Status SqliteStore::PutRotation(const RotationRecord& record) {
       .Bind(absl::ToInt64Milliseconds(record.soak))
       .Bind(waits ? -1 : absl::ToInt64Milliseconds(record.absent_deadline))
       .Bind(int64_t{record.require_proven})
+      .Text(record.canary)
+      .Text(record.turned_why)
       .Run();
 }
 
@@ -268,13 +276,32 @@ absl::Status SqliteStore::PutUnseen(const UnseenRecord& record) {
   return put.Text(record.signer).Bind(record.until).Text(record.why).Run();
 }
 
+absl::Status SqliteStore::PutBaselines(const std::vector<BaselineRecord>& records) {
+  CAPSTAN_RETURN_IF_ERROR(db_->Execute("DELETE FROM baseline"));
+  for (const BaselineRecord& record : records) {
+    CAPSTAN_ASSIGN_OR_RETURN(Statement put, db_->Prepare("INSERT INTO baseline VALUES (?, ?, ?)"));
+    CAPSTAN_RETURN_IF_ERROR(put.Text(record.name).Bind(record.failed).Bind(record.per_hour).Run());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SqliteStore::LoadBaselines(State& state) {
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement row, db_->Prepare("SELECT name, failed, per_hour FROM baseline ORDER BY name"));
+  while (true) {
+    CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
+    if (!there) return absl::OkStatus();
+    state.baselines.push_back({row.Bytes(0), row.Integer(1), row.Integer(2)});
+  }
+}
+
 absl::StatusOr<std::vector<RotationRecord>> SqliteStore::SelectRotations(int limit) {
   CAPSTAN_ASSIGN_OR_RETURN(
       Statement row,
       db_->Prepare("SELECT number, source, from_roots_pem, from_crls_pem, from_issuer, "
                    "to_roots_pem, to_issuer, started_at, finished_at, outcome, phase, phase_since, "
-                   "paused, emergency, soak_ms, absent_deadline_ms, require_proven FROM rotation "
-                   "ORDER BY number DESC LIMIT ?"));
+                   "paused, emergency, soak_ms, absent_deadline_ms, require_proven, canary, "
+                   "turned_why FROM rotation ORDER BY number DESC LIMIT ?"));
   row.Bind(int64_t{limit});
   std::vector<RotationRecord> rotations;
   while (true) {
@@ -285,7 +312,7 @@ absl::StatusOr<std::vector<RotationRecord>> SqliteStore::SelectRotations(int lim
          row.Bytes(6), row.Time(7), row.Time(8), row.Bytes(9), row.Bytes(10), row.Time(11),
          row.Integer(12) != 0, row.Integer(13) != 0, absl::Milliseconds(row.Integer(14)),
          row.Integer(15) < 0 ? absl::InfiniteDuration() : absl::Milliseconds(row.Integer(15)),
-         row.Integer(16) != 0});
+         row.Integer(16) != 0, row.Bytes(17), row.Bytes(18)});
   }
   std::reverse(rotations.begin(), rotations.end());
   return rotations;

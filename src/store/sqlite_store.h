@@ -50,6 +50,9 @@ class SqliteStore final : public Store {
   absl::Status PutExemption(const ExemptionRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status PutUnseen(const UnseenRecord& record) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status LoadRotation(State& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status PutBaselines(const std::vector<BaselineRecord>& records)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status LoadBaselines(State& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::vector<RotationRecord>> SelectRotations(int limit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::vector<ExemptionRecord>> SelectExemptions(int64_t from_rotation)

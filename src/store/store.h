@@ -74,6 +74,8 @@ struct RotationRecord {
   absl::Duration soak;
   absl::Duration absent_deadline = absl::InfiniteDuration();
   bool require_proven = false;
+  std::string canary;      // trust::Canary; "": none
+  std::string turned_why;  // why it turned back; "": it did not
   bool finished() const { return finished_at != absl::InfinitePast(); }
   friend bool operator==(const RotationRecord&, const RotationRecord&) = default;
 };
@@ -85,6 +87,15 @@ struct ExemptionRecord {
   std::string why;
   absl::Time at;
   friend bool operator==(const ExemptionRecord&, const ExemptionRecord&) = default;
+};
+
+// What a workload's consumer had counted of failed handshakes when the canary of the latest
+// rotation began.
+struct BaselineRecord {
+  std::string name;  // SPIFFE_ID#INSTANCE
+  int64_t failed = 0;
+  int64_t per_hour = 0;  // how many it added to them before
+  friend bool operator==(const BaselineRecord&, const BaselineRecord&) = default;
 };
 
 // Leaves that may be out there without a record here: signed by others under a root of ours, or by
@@ -128,6 +139,7 @@ struct State {
   std::optional<RotationRecord> rotation;   // the latest
   std::vector<ExemptionRecord> exemptions;  // of the latest, by name
   std::vector<UnseenRecord> unseen;         // by signer
+  std::vector<BaselineRecord> baselines;    // by name
   friend bool operator==(const State&, const State&) = default;
 };
 
@@ -142,6 +154,7 @@ struct Change {
   std::optional<RotationRecord> rotation;   // added, or replaces the one of its number
   std::vector<ExemptionRecord> exemptions;  // added
   std::vector<UnseenRecord> unseen;         // added or replaced; `until` never goes back
+  std::optional<std::vector<BaselineRecord>> baselines;  // instead of all there are
   std::vector<JournalEntry> journal;
   std::optional<HistoryRecord> history;  // of the bundle in `trust`
 };

@@ -103,6 +103,27 @@ TEST_P(StoreTest, AChangeIsThereAsAWholeAndAfterAReopen) {
   EXPECT_EQ(store_->Journal(1)->front().kind, "switch-issuer");
 }
 
+TEST_P(StoreTest, ARotationKeepsItsCanaryAndTheBaselinesThatItBeganWith) {
+  Change change = Based();
+  change.rotation = RotationRecord{.number = 1, .canary = "namespace=web"};
+  change.baselines = {{"b", 0, 0}, {"a", 7, 3}};
+  ASSERT_TRUE(store_->Commit(change).ok());
+  Reopen();
+  EXPECT_EQ(store_->Load()->rotation->canary, "namespace=web");
+  EXPECT_THAT(store_->Load()->baselines,
+              ElementsAre(BaselineRecord{"a", 7, 3}, BaselineRecord{"b", 0, 0}));
+  change.rotation->turned_why = "harm";
+  change.baselines.reset();
+  ASSERT_TRUE(store_->Commit(change).ok());
+  EXPECT_EQ(store_->Load()->rotation->turned_why, "harm");
+  EXPECT_EQ(store_->Load()->baselines.size(), 2u);
+  change.baselines = {{"c", 1, 0}};
+  ASSERT_TRUE(store_->Commit(change).ok());
+  Reopen();
+  EXPECT_EQ(store_->Rotations(10)->rotations.at(0).turned_why, "harm");
+  EXPECT_THAT(store_->Load()->baselines, ElementsAre(BaselineRecord{"c", 1, 0}));
+}
+
 TEST_P(StoreTest, ALinkOfTheHistoryComesWithItsBundleOrNotAtAll) {
   Change change = Based();
   change.trust = change.expected;

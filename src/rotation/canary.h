@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "rotation/step.h"
+#include "trust/canary.h"
+
+namespace capstan::rotation {
+
+// The wanted authority, while it signs for the canary and somebody else for everybody. A function
+// of what is and what is wished: after a crash it is the same.
+std::optional<trust::CanaryIssuer> CanaryOf(const Situation& now_is, const Wish& wish);
+
+// A canary is looked at for no less than this, however short the soak: agents read what their
+// consumers count every few seconds.
+inline constexpr absl::Duration kLeastCanarySoak = absl::Seconds(15);
+
+// What a workload's consumer had counted of handshakes in which it refused the peer's certificate
+// when the canary began.
+struct Baseline {
+  int64_t failed = 0;
+  double per_hour = 0;  // as it rose before
+  friend bool operator==(const Baseline&, const Baseline&) = default;
+};
+
+// What speaks against the canary at a workload that counts `failed` by now, this long after it
+// began: "" while no more was added than twice what its baseline would have. A count below the
+// baseline is of a consumer that began anew.
+std::string RiseOver(const Baseline& baseline, int64_t failed, absl::Duration since);
+
+}  // namespace capstan::rotation
