@@ -46,9 +46,12 @@ absl::Status NoNewWish() {
 
 absl::StatusOr<control::v1::Rotation> ControlPlane::GetRotation() {
   const std::optional<RotationView> view = keeper_.rotation();
-  if (!view.has_value()) return control::v1::Rotation();
   const absl::Time now = clock_.Now();
-  control::v1::Rotation message = RotationMessage(*view, now);
+  control::v1::Rotation message =
+      view.has_value() ? RotationMessage(*view, now) : control::v1::Rotation();
+  SetTime(now, message.mutable_time());
+  *message.mutable_timer() = timer_.Message();
+  if (!view.has_value()) return message;
   const auto trust = keeper_.trust();
   if (view->record.finished() || trust == nullptr) return message;
   message.mutable_progress()->set_certificates_per_second(pacing_.per_second());
@@ -93,7 +96,8 @@ absl::StatusOr<trust::CaSet> ControlPlane::Wanted(
         "is, and bring it with --to DIR"));
   }
   return MakeIntermediateCa(root, **signer, situation->trust.bundle, situation->trust.crls,
-                            options_.generated_key_type, random_, now);
+                            options_.generated_key_type, options_.timer.intermediate_ttl, random_,
+                            now);
 }
 
 // What the plan is made from, besides the candidate: this moment's trust, keys, clocks, join files.
@@ -155,8 +159,15 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
 
 absl::StatusOr<control::v1::Rotation> ControlPlane::StartRotation(
     const control::v1::StartRotationRequest& request) {
+  return BeginRotation(request, "managed");
+}
+
+// `source`: who wishes it, unless the CA directory has to say it too.
+absl::StatusOr<control::v1::Rotation> ControlPlane::BeginRotation(
+    const control::v1::StartRotationRequest& request, const std::string& source) {
+  absl::MutexLock lock(&beginning_);
   CAPSTAN_ASSIGN_OR_RETURN(trust::CaSet set, Wanted(request));
-  Offered offered{.source = "managed", .emergency = request.emergency()};
+  Offered offered{.source = source, .emergency = request.emergency()};
   CAPSTAN_ASSIGN_OR_RETURN(offered.policy, PolicyOf(request.policy(), options_.keeper.rotation));
   if (auto view = keeper_.rotation(); view.has_value() && !view->record.finished()) {
     return absl::FailedPreconditionError(

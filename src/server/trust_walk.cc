@@ -33,6 +33,10 @@ bool Names(const std::string& name, const Holder& holder) {
   return holder.name == name || absl::StartsWith(holder.name, name + "#");
 }
 
+bool IsTrustedRoot(const trust::Authority& authority, const trust::Bundle& bundle) {
+  return authority.certificate == authority.root && bundle.Contains(authority.root);
+}
+
 }  // namespace
 
 absl::Status TrustKeeper::Advance() {
@@ -327,6 +331,9 @@ absl::Status TrustKeeper::DestroyOldKeys() {
   std::vector<trust::AuthorityId> due;
   for (const auto& [id, standing] : situation_->authorities) {
     if (standing.state != trust::AuthorityState::kRetired || !standing.has_key) continue;
+    if (options_.keep_root_keys && IsTrustedRoot(standing.authority, situation_->trust.bundle)) {
+      continue;
+    }
     if (id != situation_->serving && now - state_since_[id] >= options_.retired_key_retention) {
       due.push_back(id);
     }
