@@ -474,6 +474,7 @@ void ControlPlane::Housekeep() {
   }
   metrics_.StoreState(trouble.ok());
   RunRotationTimer();
+  if (pacing_.DropPlanOfTheFuture()) Changed();
   RefreshProbing();
   UpdateMetrics();
   housekeeping_.Set(options_.housekeep_every, [this] { Housekeep(); });

@@ -239,6 +239,16 @@ TEST_F(ControlPlaneTimerTest, ByAClockThatNobodyConfirmsNothingBegins) {
   EXPECT_EQ(Said().action(), "none");
 }
 
+TEST_F(ControlPlaneTimerTest, ItsOwnCertificateOfAClockThatWasAheadIsMadeAnew) {
+  Begin({});
+  clock_.StepWallClock(absl::Hours(24 * 7));
+  executor_.Advance(absl::Seconds(2));
+  ASSERT_GT(plane_->keeper().serving()->leaf.not_before(), TestNow() + absl::Hours(24));
+  clock_.StepWallClock(-absl::Hours(24 * 7));
+  executor_.Advance(absl::Seconds(2));
+  EXPECT_LE(plane_->keeper().serving()->leaf.not_before(), clock_.Now());
+}
+
 TEST_F(ControlPlaneTimerTest, WithoutTheRootsKeyAnIntermediateIsOnlyAnnounced) {
   policy_ = {.intermediate_at = 0.1};
   Restart();

@@ -77,6 +77,7 @@ rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::G
   seen.acknowledged = tally.trusting;
   seen.proven = tally.proven;
   seen.moved = tally.moved;
+  if (gate.unused) return seen;
   for (const auto& [key, standing] : tally.lacking) {
     if (std::optional<Holder> holder = HolderOf(key, standing, gate)) {
       seen.holders.push_back(*std::move(holder));

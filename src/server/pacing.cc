@@ -145,6 +145,17 @@ void Pacing::SayMove(AutoBudget::Move move) {
                                    " at best, ", auto_->failed(), " failed")}});
 }
 
+bool Pacing::DropPlanOfTheFuture() {
+  constexpr absl::Duration kHarmless = absl::Minutes(1);
+  absl::MutexLock lock(&mutex_);
+  if (!plan_.has_value() || plan_->window.start <= clock_.Now() + kHarmless) return false;
+  log::Warn("the re-issue is planned anew",
+            {{"why", absl::StrCat("the clock was set back from ",
+                                  absl::FormatTime(plan_->window.start, absl::UTCTimeZone()))}});
+  planned_epoch_.reset();
+  return true;
+}
+
 std::optional<rotation::ReissuePlan> Pacing::PlanFor(
     const trust::TrustState& trust, const std::map<fleet::Key, fleet::Workload>& workloads) {
   const absl::Time now = clock_.Now();

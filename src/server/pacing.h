@@ -49,6 +49,9 @@ class Pacing {
   // replace.
   std::optional<rotation::ReissuePlan> PlanFor(
       const trust::TrustState& trust, const std::map<fleet::Key, fleet::Workload>& workloads);
+  // Drops a plan that begins in the future: the clock was ahead when it was made, and has been set
+  // back. True: it did, and PlanFor() makes another.
+  bool DropPlanOfTheFuture();
 
  private:
   void PutOff(issuance::Urgency urgency, absl::Duration wait, absl::Duration now)

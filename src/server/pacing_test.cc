@@ -146,6 +146,20 @@ TEST_F(PacingTest, ARestartPlansForTheRest) {
   EXPECT_EQ(rest->eta(), first->eta());
 }
 
+TEST_F(PacingTest, APlanThatWasMadeByAClockThatWasAheadIsMadeAnew) {
+  Populate(100);
+  Pacing pacing(20, clock_, metrics_);
+  clock_.StepWallClock(absl::Hours(24 * 7));
+  ASSERT_EQ(pacing.PlanFor(State(2, kB), workloads_)->window.start, clock_.Now());
+  EXPECT_FALSE(pacing.DropPlanOfTheFuture());
+  clock_.StepWallClock(-absl::Hours(24 * 7));
+  EXPECT_TRUE(pacing.DropPlanOfTheFuture());
+  const auto plan = pacing.PlanFor(State(2, kB), workloads_);
+  EXPECT_EQ(plan->window.start, TestNow());
+  EXPECT_EQ(plan->leaves, 200);
+  EXPECT_FALSE(pacing.DropPlanOfTheFuture());
+}
+
 TEST_F(PacingTest, ThePlanTravels) {
   Populate(100);
   Pacing pacing(20, clock_, metrics_);
