@@ -31,8 +31,8 @@ absl::StatusOr<trust::CaSet> MakeBuiltInCa(const spiffe::TrustDomain& trust_doma
 absl::StatusOr<trust::CaSet> MakeIntermediateCa(const x509::Certificate& root, x509::Signer& signer,
                                                 const trust::Bundle& bundle,
                                                 const std::vector<x509::Crl>& crls,
-                                                x509::KeyType key_type, absl::Duration ttl,
-                                                Random& random, absl::Time now) {
+                                                x509::KeyType key_type, Random& random,
+                                                absl::Time now, absl::Duration ttl) {
   CAPSTAN_ASSIGN_OR_RETURN(x509::PrivateKey key, x509::PrivateKey::Generate(key_type));
   x509::CertificateTemplate to_sign;
   to_sign.serial = x509::NewSerial(random.Bytes(16));

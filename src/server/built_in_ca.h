@@ -22,7 +22,8 @@ absl::StatusOr<trust::CaSet> MakeBuiltInCa(const spiffe::TrustDomain& trust_doma
 absl::StatusOr<trust::CaSet> MakeIntermediateCa(const x509::Certificate& root, x509::Signer& signer,
                                                 const trust::Bundle& bundle,
                                                 const std::vector<x509::Crl>& crls,
-                                                x509::KeyType key_type, absl::Duration ttl,
-                                                Random& random, absl::Time now);
+                                                x509::KeyType key_type, Random& random,
+                                                absl::Time now,
+                                                absl::Duration ttl = absl::InfiniteDuration());
 
 }  // namespace capstan::server

@@ -96,8 +96,8 @@ absl::StatusOr<trust::CaSet> ControlPlane::Wanted(
         "is, and bring it with --to DIR"));
   }
   return MakeIntermediateCa(root, **signer, situation->trust.bundle, situation->trust.crls,
-                            options_.generated_key_type, options_.timer.intermediate_ttl, random_,
-                            now);
+                            options_.generated_key_type, random_, now,
+                            options_.timer.intermediate_ttl);
 }
 
 // What the plan is made from, besides the candidate: this moment's trust, keys, clocks, join files.
