@@ -105,6 +105,9 @@ TEST_F(CrashSweepTest, BeforeEachMessageThatIsSent) {
 }
 // Through the gates: each step is written down when everybody is ready for it, and what a crash
 // forgets is who was.
+TEST_F(CrashSweepTest, BeforeEachWriteOfAGatedRotation) {
+  SweepAll("before sync", {});
+}
 TEST_F(CrashSweepTest, AfterEachWriteOfAGatedRotation) {
   SweepAll("after sync", {});
 }
