@@ -116,6 +116,21 @@ std::string RelativeTo(absl::Time now, absl::Time then) {
   return then < now ? absl::StrCat(distance, " ago") : absl::StrCat("in ", distance);
 }
 
+std::string TimerText(const control::v1::RotationTimer& timer, absl::Time now) {
+  if (timer.mode().empty() || timer.mode() == "off") return "";
+  std::string text = timer.action() == "announce" ? "DUE: " : "";
+  absl::StrAppend(&text, timer.why());
+  if (timer.action() == "none" && timer.has_due()) {
+    absl::StrAppend(&text, " (", RelativeTo(now, ToTime(timer.due())), ")");
+    if (timer.has_at() && ToTime(timer.at()) > ToTime(timer.due())) {
+      absl::StrAppend(&text, "; the first maintenance window after that opens at ",
+                      Utc(ToTime(timer.at())));
+    }
+  }
+  if (timer.action() == "announce") absl::StrAppend(&text, "; type: ", timer.command());
+  return text;
+}
+
 std::string StatusText(const control::v1::Status& status) {
   const absl::Time now = ToTime(status.time());
   std::string text;
@@ -131,6 +146,12 @@ std::string StatusText(const control::v1::Status& status) {
   Line(text, "workloads",
        absl::StrCat(status.population(), " hold an unexpired certificate, ",
                     status.connected_agents(), " agents connected"));
+  if (!status.issuance_error().empty()) {
+    Line(text, "NOT ISSUING", absl::StrCat("no certificate is issued: ", status.issuance_error()));
+  }
+  if (const std::string timer = TimerText(status.rotation_timer(), now); !timer.empty()) {
+    Line(text, "timer", timer);
+  }
   return absl::StrCat(text, "\n", RootTable(status, now), "\n", AuthorityTable(status, now));
 }
 

@@ -16,6 +16,9 @@ std::string FleetText(const control::v1::ListFleetResponse& fleet);
 
 std::string ReloadText(const control::v1::ReloadResponse& reload);
 
+// What the rotation timer says, in one line; "" where it is off.
+std::string TimerText(const control::v1::RotationTimer& timer, absl::Time now);
+
 // "in 23h59m", "2m ago"; two units at most.
 std::string RelativeTo(absl::Time now, absl::Time then);
 

@@ -94,6 +94,29 @@ TEST(StatusText, ABadDirectoryStandsOut) {
                     HasSubstr("(1m ago)"), HasSubstr("stays in force")));
 }
 
+TEST(StatusText, WhatTheTimerSaysAndThatNothingIsIssued) {
+  control::v1::Status status = ExampleStatus();
+  EXPECT_EQ(TimerText(status.rotation_timer(), absl::UnixEpoch()), "");
+  control::v1::RotationTimer& timer = *status.mutable_rotation_timer();
+  timer.set_mode("off");
+  EXPECT_EQ(TimerText(timer, absl::UnixEpoch()), "");
+  timer.set_mode("rotate");
+  timer.set_action("none");
+  timer.set_why("the root is due");
+  timer.mutable_due()->set_seconds(7200);
+  timer.mutable_at()->set_seconds(10800);
+  EXPECT_EQ(TimerText(timer, absl::UnixEpoch()),
+            "the root is due (in 2h); the first maintenance window after that opens at "
+            "1970-01-01T03:00:00Z");
+  timer.set_action("announce");
+  timer.set_command("capstan rotate start --generate");
+  status.set_issuance_error("the root has expired");
+  EXPECT_THAT(StatusText(status),
+              HasSubstr("NOT ISSUING    no certificate is issued: the root has expired\n"
+                        "timer          DUE: the root is due; type: capstan rotate start "
+                        "--generate\n"));
+}
+
 TEST(StatusText, AnEmptyAnswerIsStillShown) {
   EXPECT_THAT(StatusText({}), HasSubstr("serves with    -\n"));
 }

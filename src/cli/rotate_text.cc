@@ -153,6 +153,12 @@ void ChangeLines(std::string& text, const control::v1::Rotation& rotation) {
   if (!rotation.leaving_roots().empty()) Line(text, "leaves", RootNames(rotation.leaving_roots()));
 }
 
+void TimerLine(std::string& text, const control::v1::Rotation& rotation, absl::Time now) {
+  if (const std::string timer = TimerText(rotation.timer(), now); !timer.empty()) {
+    Line(text, "timer", timer);
+  }
+}
+
 std::string TimesText(const control::v1::Rotation& rotation, absl::Time now) {
   if (!rotation.has_finished()) return When(now, rotation.started());
   return absl::StrCat(Utc(ToTime(rotation.started())), ", ended ", Utc(ToTime(rotation.finished())),
@@ -244,10 +250,13 @@ std::string PlanText(const control::v1::RotationPlan& plan) {
 }
 
 std::string RotationText(const control::v1::Rotation& rotation) {
-  if (rotation.number() == 0)
-    return "There was no rotation yet. `capstan rotate plan` plans one.\n";
   const absl::Time now = ToTime(rotation.time());
   std::string text;
+  if (rotation.number() == 0) {
+    text = "There was no rotation yet. `capstan rotate plan` plans one.\n";
+    TimerLine(text, rotation, now);
+    return text;
+  }
   Line(text, "rotation", StateText(rotation));
   Line(text, "started", TimesText(rotation, now));
   Line(text, "phase", PhaseText(rotation, now));
@@ -260,6 +269,7 @@ std::string RotationText(const control::v1::Rotation& rotation) {
   }
   ChangeLines(text, rotation);
   Exemptions(text, rotation.exempt());
+  TimerLine(text, rotation, now);
   if (!Ended(rotation)) HolderLines(text, rotation.gate());
   return text;
 }

@@ -170,13 +170,20 @@ std::optional<absl::Duration> Fleet::ClockOffset(absl::Time now) const {
 void Fleet::Measure(const Target& target, absl::Time now) {
   if (target == target_ && standings_.size() == workloads_.size()) return;
   target_ = target;
+  MeasureAll(now);
+}
+
+void Fleet::MeasureAll(absl::Time now) {
   tally_ = {};
   standings_.clear();
   ends_.clear();
+  last_end_ = absl::InfinitePast();
   for (const auto& [key, workload] : workloads_) Touch(key, now);
 }
 
 const Tally& Fleet::TallyAt(absl::Time now) {
+  // The clock was set back: what had ended by it has not.
+  if (now < last_end_) MeasureAll(now);
   while (!ends_.empty() && ends_.begin()->first <= now) Touch(Key(ends_.begin()->second), now);
   return tally_;
 }
@@ -212,6 +219,8 @@ void Fleet::Touch(const Key& key, absl::Time now) {
   if (standing.failed > 0) tally_.failed[key] = standing.failed;
   if (standing.until > now && standing.until != absl::InfiniteFuture()) {
     ends_.insert({standing.until, key});
+  } else if (standing.until <= now) {
+    last_end_ = std::max(last_end_, standing.until);
   }
   if (standing.counted && (!standing.harm.empty() || !Complete(standing, target_))) {
     tally_.lacking[key] = standing;

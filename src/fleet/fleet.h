@@ -99,6 +99,7 @@ class Fleet {
 
  private:
   void Touch(const Key& key, absl::Time now);
+  void MeasureAll(absl::Time now);
 
   Limits limits_;
   std::map<Key, Workload> workloads_;
@@ -108,7 +109,8 @@ class Fleet {
   Target target_;
   Tally tally_;
   std::map<Key, Standing> standings_;
-  std::set<std::pair<absl::Time, Key>> ends_;  // when a Standing changes by time alone
+  std::set<std::pair<absl::Time, Key>> ends_;   // when a Standing changes by time alone
+  absl::Time last_end_ = absl::InfinitePast();  // the latest of those that have passed
 };
 
 }  // namespace capstan::fleet

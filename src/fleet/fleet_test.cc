@@ -215,6 +215,9 @@ TEST_F(TallyTest, TheAbsentCountUntilTheirLastLeafExpires) {
   EXPECT_EQ(fleet_.TallyAt(kNow).lacking.at(one_).until, kNow + absl::Hours(1));
   EXPECT_EQ(fleet_.TallyAt(kNow + absl::Hours(1)).population, 0);
   EXPECT_TRUE(fleet_.TallyAt(kNow + absl::Hours(1)).lacking.empty());
+  // The clock was ahead, and is set back.
+  EXPECT_EQ(fleet_.TallyAt(kNow).population, 1);
+  EXPECT_EQ(fleet_.TallyAt(kNow).lacking.count(one_), 1u);
 }
 
 // On record is the new leaf; whether its Envoy ever got it nobody knows.

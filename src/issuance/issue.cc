@@ -19,43 +19,60 @@ std::string UtcTime(absl::Time time) {
   return absl::FormatTime(time, absl::UTCTimeZone());
 }
 
-absl::Status CheckIssuerIsValid(const x509::Certificate& issuer, absl::Time now) {
-  if (now >= issuer.not_after()) {
-    return absl::FailedPreconditionError(absl::StrCat("signing certificate has expired at ",
-                                                      UtcTime(issuer.not_after()),
-                                                      ": put a valid CA in its place"));
+absl::Status CheckIsValid(std::string_view what, const x509::Certificate& ca, absl::Time now) {
+  if (now >= ca.not_after()) {
+    return absl::FailedPreconditionError(absl::StrCat(what, " has expired at ",
+                                                      UtcTime(ca.not_after()), ": \"", ca.Subject(),
+                                                      "\"; put a valid CA in its place"));
   }
-  if (now < issuer.not_before()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("signing certificate is not valid before ", UtcTime(issuer.not_before())));
+  if (now < ca.not_before()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        what, " is not valid before ", UtcTime(ca.not_before()), ": \"", ca.Subject(), "\""));
   }
   return absl::OkStatus();
 }
 
+// The first end in the chain: nothing signed is good for longer.
+absl::Time EndOf(const trust::Authority& authority) {
+  absl::Time end = std::min(authority.certificate.not_after(), authority.root.not_after());
+  for (const x509::Certificate& link : authority.intermediates) {
+    end = std::min(end, link.not_after());
+  }
+  return end;
+}
+
 }  // namespace
+
+absl::Status CheckCanSign(const trust::Authority& authority, absl::Time now) {
+  CAPSTAN_RETURN_IF_ERROR(CheckIsValid("signing certificate", authority.certificate, now));
+  for (const x509::Certificate& link : authority.intermediates) {
+    CAPSTAN_RETURN_IF_ERROR(CheckIsValid("an intermediate of the signing chain", link, now));
+  }
+  return CheckIsValid("the root of the signing chain", authority.root, now);
+}
 
 absl::StatusOr<Plan> PlanLeaf(const spiffe::SpiffeId& id, absl::Duration requested_ttl,
                               const Policy& policy, const trust::Authority& authority,
                               absl::Time now) {
-  const x509::Certificate& issuer = authority.certificate;
-  CAPSTAN_RETURN_IF_ERROR(CheckIssuerIsValid(issuer, now));
+  CAPSTAN_RETURN_IF_ERROR(CheckCanSign(authority, now));
+  const absl::Time end = EndOf(authority);
   absl::Duration ttl = requested_ttl;
-  if (ttl <= absl::ZeroDuration()) ttl = std::min(policy.default_ttl, issuer.not_after() - now);
+  if (ttl <= absl::ZeroDuration()) ttl = std::min(policy.default_ttl, end - now);
   if (ttl > policy.max_ttl) {
     return absl::InvalidArgumentError(absl::StrCat("requested TTL ", GoDuration(ttl),
                                                    " is greater than the max allowed TTL ",
                                                    GoDuration(policy.max_ttl)));
   }
-  return Plan{id, now - policy.backdate, std::min(now + ttl, issuer.not_after())};
+  return Plan{id, now - policy.backdate, std::min(now + ttl, end)};
 }
 
 absl::StatusOr<Plan> PlanProbe(const spiffe::TrustDomain& trust_domain, const Policy& policy,
                                const trust::Authority& authority, absl::Time now) {
-  const x509::Certificate& issuer = authority.certificate;
-  CAPSTAN_RETURN_IF_ERROR(CheckIssuerIsValid(issuer, now));
+  CAPSTAN_RETURN_IF_ERROR(CheckCanSign(authority, now));
+  const absl::Time end = EndOf(authority);
   return Plan{.id = spiffe::SpiffeId::ForProbe(trust_domain),
               .not_before = now - policy.backdate,
-              .not_after = std::min(now + kProbeLife, issuer.not_after()),
+              .not_after = std::min(now + kProbeLife, end),
               .for_clients_only = true};
 }
 

@@ -32,9 +32,13 @@ struct Plan {
   bool for_clients_only = false;  // no server can show it
 };
 
+// Whether anything it signs now would verify. FailedPrecondition: its certificate, one above it or
+// the root has expired or is not yet valid.
+absl::Status CheckCanSign(const trust::Authority& authority, absl::Time now);
+
 // Istio's rules: `requested_ttl` <= 0 is the default (lowered to the issuer's remaining life), more
-// than the maximum is InvalidArgument with istiod's text, and NotAfter is clamped to the issuer's
-// own. FailedPrecondition: the issuer has expired or is not yet valid; nothing is signed then.
+// than the maximum is InvalidArgument with istiod's text, and NotAfter is clamped to the end of the
+// issuer's chain. FailedPrecondition: CheckCanSign's; nothing is signed then.
 absl::StatusOr<Plan> PlanLeaf(const spiffe::SpiffeId& id, absl::Duration requested_ttl,
                               const Policy& policy, const trust::Authority& authority,
                               absl::Time now);
@@ -43,7 +47,7 @@ absl::StatusOr<Plan> PlanLeaf(const spiffe::SpiffeId& id, absl::Duration request
 inline constexpr absl::Duration kProbeLife = absl::Minutes(5);
 
 // A probe certificate: the trust domain's probe identity, for clients only, for kProbeLife or to
-// the issuer's own end. FailedPrecondition as above.
+// the end of the issuer's chain. FailedPrecondition as above.
 absl::StatusOr<Plan> PlanProbe(const spiffe::TrustDomain& trust_domain, const Policy& policy,
                                const trust::Authority& authority, absl::Time now);
 

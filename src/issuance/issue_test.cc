@@ -72,6 +72,20 @@ TEST_F(IssueTest, NoLeafOutlivesItsIssuer) {
             absl::StatusCode::kFailedPrecondition);
 }
 
+TEST_F(IssueTest, NoLeafOutlivesItsRoot) {
+  const CaSpec root_spec{.not_after = TestNow() + absl::Hours(1)};
+  const trust::testing::TestCa root = trust::testing::MakeRoot(root_spec);
+  const trust::Authority authority = TestPki{root, MakeIntermediate(root)}.authority();
+  ASSERT_GT(authority.certificate.not_after(), root_spec.not_after);
+  EXPECT_EQ(PlanLeaf(id_, absl::Hours(2), policy_, authority, TestNow())->not_after,
+            root_spec.not_after);
+  const absl::Status expired =
+      PlanLeaf(id_, absl::Hours(2), policy_, authority, root_spec.not_after).status();
+  EXPECT_EQ(expired.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(expired.message()),
+              HasSubstr("the root of the signing chain has expired"));
+}
+
 TEST_F(IssueTest, AProbeIsForClientsAndForMinutes) {
   std::unique_ptr<Issuer> issuer = NewIssuer(pki_);
   const x509::Csr csr = NewCsr();

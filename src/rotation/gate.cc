@@ -32,6 +32,13 @@ Gate BeforeDroppingRoots(const Situation& now_is, const Wish& wish) {
   for (const x509::Certificate& root : leaving.roots()) {
     gate.leaving_roots.insert(root.FingerprintHex());
   }
+  gate.unused =
+      std::none_of(now_is.authorities.begin(), now_is.authorities.end(), [&](const auto& entry) {
+        const Standing& standing = entry.second;
+        return leaving.Contains(standing.authority.root) &&
+               (standing.reserved_until != absl::InfinitePast() ||
+                standing.state != AuthorityState::kPrepared);
+      });
   gate.accepted = wish.issuer;
   return gate;
 }

@@ -34,6 +34,9 @@ struct Gate {
   std::set<trust::AuthorityId> leaving;  // kMove: leaves of these have not
   std::set<std::string> leaving_roots;   // kMove: fingerprints in hex; empty: only authorities go
   absl::Time leaving_until = absl::InfinitePast();  // nothing that the others signed outlives this
+  // kMove: nothing was ever signed under the leaving roots. Nobody can show a leaf that needs them,
+  // whatever it has accepted: also not who refused the very bundle that holds them.
+  bool unused = false;
   // A client under this authority must be accepted, one under the other refused, where that can be
   // tried.
   std::optional<trust::AuthorityId> accepted;

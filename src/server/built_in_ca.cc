@@ -32,13 +32,13 @@ absl::StatusOr<trust::CaSet> MakeIntermediateCa(const x509::Certificate& root, x
                                                 const trust::Bundle& bundle,
                                                 const std::vector<x509::Crl>& crls,
                                                 x509::KeyType key_type, Random& random,
-                                                absl::Time now) {
+                                                absl::Time now, absl::Duration ttl) {
   CAPSTAN_ASSIGN_OR_RETURN(x509::PrivateKey key, x509::PrivateKey::Generate(key_type));
   x509::CertificateTemplate to_sign;
   to_sign.serial = x509::NewSerial(random.Bytes(16));
   to_sign.subject.attributes = {{"CN", "Intermediate CA"}};
   to_sign.not_before = std::max(now - absl::Minutes(2), root.not_before());
-  to_sign.not_after = root.not_after();
+  to_sign.not_after = std::min(now + ttl, root.not_after());
   to_sign.extensions.basic_constraints =
       x509::Extensions::BasicConstraints{.ca = true, .path_length = 0};
   to_sign.extensions.key_usage = x509::Extensions::Usage{x509::kKeyCertSign | x509::kCrlSign, true};

@@ -17,11 +17,13 @@ absl::StatusOr<trust::CaSet> MakeBuiltInCa(const spiffe::TrustDomain& trust_doma
                                            x509::KeyType key_type, absl::Duration ttl,
                                            Random& random, absl::Time now);
 
-// A new intermediate under `root`, whose signer is given, with a key of its own and no longer life.
+// A new intermediate under `root`, whose signer is given, with a key of its own; it lives for `ttl`
+// or to the root's end.
 absl::StatusOr<trust::CaSet> MakeIntermediateCa(const x509::Certificate& root, x509::Signer& signer,
                                                 const trust::Bundle& bundle,
                                                 const std::vector<x509::Crl>& crls,
                                                 x509::KeyType key_type, Random& random,
-                                                absl::Time now);
+                                                absl::Time now,
+                                                absl::Duration ttl = absl::InfiniteDuration());
 
 }  // namespace capstan::server

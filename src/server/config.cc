@@ -165,6 +165,58 @@ void AddRotation(Settings& settings, Config& config) {
                 absl::InfiniteDuration(), &config.retired_key_retention);
 }
 
+// A part of a life; 0: never.
+void AddFraction(Settings& settings, const std::string& name, const std::string& help,
+                 double* target) {
+  settings.Custom(
+      name, help, "FRACTION",
+      [target](std::string_view text) -> absl::Status {
+        double part = 0;
+        if (!absl::SimpleAtod(text, &part) || !(part >= 0) || part >= 1) {
+          return absl::InvalidArgumentError(
+              absl::StrCat("\"", text, "\" is not a part of a life: from 0 (never) to below 1"));
+        }
+        *target = part;
+        return absl::OkStatus();
+      },
+      [target] { return absl::StrCat(*target); });
+}
+
+void AddTimer(Settings& settings, Config& config) {
+  rotation::TimerPolicy& timer = config.timer;
+  settings.Custom(
+      "rotation-timer",
+      "what becomes of a CA that is due by rotate-root-at or rotate-intermediate-at: it is "
+      "replaced (rotate), only announced, or nothing (off)",
+      "off|announce|rotate",
+      [&timer](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(timer.mode, rotation::ParseTimerMode(text));
+        return absl::OkStatus();
+      },
+      [&timer] { return std::string(rotation::TimerModeName(timer.mode)); });
+  AddFraction(settings, "rotate-root-at",
+              "the part of its life after which the root is due for replacement, such as 0.66; 0: "
+              "never",
+              &timer.root_at);
+  AddFraction(settings, "rotate-intermediate-at",
+              "the part of its life after which an intermediate is due for replacement, such as "
+              "0.5; 0: never",
+              &timer.intermediate_at);
+  settings.CustomList(
+      "maintenance-window",
+      "when a rotation by the timer may begin, such as \"Sat,Sun 02:00-06:00 UTC\"; may be given "
+      "more than once; none: at any time",
+      "WINDOW",
+      [&timer](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(timer.windows, rotation::ParseMaintenanceWindows(text));
+        return absl::OkStatus();
+      },
+      [&timer] { return rotation::ToString(timer.windows); });
+  AddDurationOr(settings, "intermediate-ttl",
+                "life of an intermediate that is made here; root: as long as its root", "root",
+                absl::InfiniteDuration(), &timer.intermediate_ttl);
+}
+
 void AddLog(Settings& settings, Config& config) {
   settings.Custom(
       "log-format", "text or json", "FORMAT",
@@ -205,6 +257,17 @@ absl::Status Complete(const Settings& settings, Config& config) {
         absl::StrCat(settings.Origin("wait-for-cacerts"),
                      ": wait-for-cacerts waits for nothing without cacerts"));
   }
+  if (config.timer.intermediate_at > 0 && config.cacerts.empty() &&
+      config.timer.intermediate_ttl == absl::InfiniteDuration()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(settings.Origin("rotate-intermediate-at"),
+                     ": rotate-intermediate-at needs intermediate-ttl: intermediates that end with "
+                     "their root are never replaced before it"));
+  }
+  if (config.timer.intermediate_ttl < absl::Seconds(1)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(settings.Origin("intermediate-ttl"), ": intermediate-ttl is shorter than 1s"));
+  }
   if (config.socket.empty()) config.socket = absl::StrCat(config.state_dir, "/capstand.sock");
   if (config.seal_key.empty()) config.seal_key = absl::StrCat(config.state_dir, "/seal.key");
   return absl::OkStatus();
@@ -221,6 +284,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
   AddState(settings, loaded.config);
   AddCa(settings, loaded.config);
   AddRotation(settings, loaded.config);
+  AddTimer(settings, loaded.config);
   AddNetwork(settings, loaded.config);
   AddLog(settings, loaded.config);
   CAPSTAN_ASSIGN_OR_RETURN(loaded.todo, settings.Load(argc, argv, environment));

@@ -10,6 +10,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "rotation/machine.h"
+#include "rotation/schedule.h"
 #include "spiffe/spiffe_id.h"
 #include "x509/key.h"
 
@@ -38,6 +39,8 @@ struct Config {
   int64_t max_agents = 20'000;
   // How a change of the CA is walked.
   rotation::Policy rotation;
+  // Which ones begin by themselves, and how long an intermediate that is made here lives.
+  rotation::TimerPolicy timer;
   // For how long leaves of others are assumed under a root that is adopted; nullopt: max_ttl.
   std::optional<absl::Duration> foreign_leaf_ttl;
   absl::Duration retired_key_retention = absl::Hours(168);  // InfiniteDuration(): for ever

@@ -71,6 +71,32 @@ TEST(ConfigTest, HowARotationIsWalked) {
   EXPECT_THAT(Load({"--print-config"})->output, HasSubstr("rotation-absent: wait"));
 }
 
+TEST(ConfigTest, WhatIsRotatedByTheClock) {
+  Config config = Load({})->config;
+  EXPECT_FALSE(config.timer.on());
+  EXPECT_EQ(config.timer.mode, rotation::TimerMode::kRotate);
+  const LoadedConfig loaded =
+      *Load({"--rotate-root-at", "0.66", "--rotate-intermediate-at", "0.5", "--intermediate-ttl",
+             "2160h", "--maintenance-window", "Sat,Sun 02:00-06:00 UTC", "--maintenance-window",
+             "22:00-02:00 UTC", "--rotation-timer", "announce", "--print-config"});
+  config = loaded.config;
+  EXPECT_TRUE(config.timer.on());
+  EXPECT_EQ(config.timer.root_at, 0.66);
+  EXPECT_EQ(config.timer.intermediate_ttl, absl::Hours(2160));
+  EXPECT_EQ(rotation::ToString(config.timer.windows), "Sat,Sun 02:00-06:00 UTC,22:00-02:00 UTC");
+  EXPECT_THAT(loaded.output, HasSubstr("Sat,Sun 02:00-06:00 UTC,22:00-02:00 UTC"));
+  EXPECT_THAT(Refusal({"--rotate-root-at", "1"}), HasSubstr("--rotate-root-at"));
+  EXPECT_THAT(Refusal({"--rotate-root-at", "-0.1"}), HasSubstr("not a part of a life"));
+  EXPECT_THAT(Refusal({"--rotate-root-at", "nan"}), HasSubstr("not a part of a life"));
+  EXPECT_THAT(Refusal({"--rotation-timer", "on"}), HasSubstr("neither off nor announce"));
+  EXPECT_THAT(Refusal({"--maintenance-window", "Sat 02:00-06:00"}), HasSubstr("UTC"));
+  EXPECT_THAT(Refusal({"--rotate-root-att", "0.5"}), HasSubstr("did you mean --rotate-root-at?"));
+  EXPECT_THAT(Refusal({"--rotate-intermediate-at", "0.5"}), HasSubstr("needs intermediate-ttl"));
+  EXPECT_THAT(Refusal({"--intermediate-ttl", "0s"}), HasSubstr("shorter than 1s"));
+  // Where the intermediates come from elsewhere, so do their lives.
+  EXPECT_TRUE(Load({"--rotate-intermediate-at", "0.5", "--cacerts", "/x"}).ok());
+}
+
 TEST(ConfigTest, PrintsWhatIsInForce) {
   LoadedConfig loaded = *Load({"--print-config", "--state-dir", "/x", "--log-format", "json"});
   EXPECT_EQ(loaded.todo, Settings::Todo::kPrintConfig);

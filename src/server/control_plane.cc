@@ -34,6 +34,7 @@ ControlPlane::ControlPlane(ControlPlaneOptions options, store::Store& store,
       background_(background),
       metrics_(metrics),
       pacing_(options_.issue_per_second, clock, metrics),
+      timer_(options_.timer, metrics),
       population_(store, background),
       history_(store),
       fleet_(options_.fleet_limits),
@@ -430,6 +431,7 @@ control::v1::Status ControlPlane::GetStatus() {
   status.set_version(kVersion);
   status.set_trust_domain(options_.trust_domain.name());
   SetTime(now, status.mutable_time());
+  *status.mutable_rotation_timer() = timer_.Message();
   std::map<std::string, int64_t> leaves;
   {
     absl::MutexLock lock(&mutex_);
@@ -441,6 +443,7 @@ control::v1::Status ControlPlane::GetStatus() {
       status.mutable_source()->set_error(source_error_);
       SetTime(source_error_since_, status.mutable_source()->mutable_error_since());
     }
+    status.set_issuance_error(issuance_error_);
   }
   if (auto situation = keeper_.situation()) {
     *status.mutable_bundle_version() = MessageOf(situation->trust.version);
@@ -500,6 +503,8 @@ void ControlPlane::Housekeep() {
     }
   }
   metrics_.StoreState(trouble.ok());
+  RunRotationTimer();
+  if (pacing_.DropPlansOfTheFuture()) Changed();
   RefreshProbing();
   UpdateMetrics();
   housekeeping_.Set(options_.housekeep_every, [this] { Housekeep(); });
@@ -521,17 +526,6 @@ absl::Status ControlPlane::ForgetTheExpired() {
     fleet_.Forget(before);
   }
   return store_.ForgetPopulation(before).status();
-}
-
-void ControlPlane::UpdateMetrics() {
-  const absl::Time now = clock_.Now();
-  auto situation = keeper_.situation();
-  auto serving = keeper_.serving();
-  if (situation.has_value() && serving != nullptr) {
-    metrics_.Trust(*situation, serving->leaf.not_after(), now);
-  }
-  absl::MutexLock lock(&mutex_);
-  metrics_.Fleet(fleet_.connected(), fleet_.Population(now), population_.waiting());
 }
 
 }  // namespace capstan::server

@@ -21,9 +21,11 @@
 #include "rotation/probing.h"
 #include "rpc/control_plane.h"
 #include "server/canary_view.h"
+#include "server/expiries.h"
 #include "server/history_reader.h"
 #include "server/pacing.h"
 #include "server/population_writer.h"
+#include "server/rotation_timer.h"
 #include "server/server_metrics.h"
 #include "server/subscribers.h"
 #include "server/trust_keeper.h"
@@ -44,6 +46,8 @@ struct ControlPlaneOptions {
   double issue_per_second = 0;  // certificates; 0: as many as the signer stands
   // How long after its end a certificate may still ask for its successor; zero: not at all.
   absl::Duration rejoin_grace = absl::ZeroDuration();
+  // What is rotated by itself; also how long generated intermediates live.
+  rotation::TimerPolicy timer = {};
   // How often it looks at what time itself changes.
   absl::Duration housekeep_every = absl::Seconds(1);
 };
@@ -82,6 +86,9 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   void set_addresses(std::string listen, std::string advertise);
 
   TrustKeeper& keeper() { return keeper_; }
+
+  // Why no certificate is issued at all; "" where there is no such reason.
+  std::string issuance_error() const;
 
   // Writes down what is still in memory.
   absl::Status Flush() { return population_.Flush(); }
@@ -168,6 +175,12 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   absl::StatusOr<std::vector<std::string>> SignProbe(const authn::Caller& caller,
                                                      const std::string& csr_pem,
                                                      const std::string& authority_id);
+  absl::StatusOr<control::v1::Rotation> BeginRotation(
+      const control::v1::StartRotationRequest& request, const std::string& source);
+  std::optional<rotation::TimerFacts> TimerFactsAt(absl::Time now);
+  void RunRotationTimer();
+  void WatchIssuance(const rotation::Situation& situation, absl::Time now);
+  void SurveyTheFleet();
   void Housekeep();
   absl::Status ForgetTheExpired();
   void UpdateMetrics();
@@ -179,6 +192,8 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   Executor& background_;
   ServerMetrics metrics_;
   Pacing pacing_;
+  RotationTimer timer_;
+  absl::Mutex beginning_;  // one rotation at a time is begun
   Subscribers subscribers_;
   PopulationWriter population_;
   std::function<absl::StatusOr<Outcome>()> reload_;
@@ -197,10 +212,13 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   std::string source_error_ ABSL_GUARDED_BY(mutex_);
   absl::Time source_error_since_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
   std::string maintenance_error_ ABSL_GUARDED_BY(mutex_);
+  std::string issuance_error_ ABSL_GUARDED_BY(mutex_);
 
   std::atomic<bool> advancing_ = false;
-  Timer housekeeping_;  // background_ only, as is the next
+  Timer housekeeping_;  // background_ only, as are the next
   absl::Duration forget_at_ = absl::ZeroDuration();
+  absl::Duration survey_at_ = absl::ZeroDuration();
+  Survey survey_;
   TrustKeeper keeper_;  // last: it calls Changed()
 };
 

@@ -57,7 +57,7 @@ ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& t
       TrustKeeperOptions{
           policy, NamesFor(trust_domain, config.listen, advertise, config.serving_names),
           config.serving_ttl, config.rotation, config.foreign_leaf_ttl.value_or(config.max_ttl),
-          config.retired_key_retention},
+          config.retired_key_retention, config.timer.intermediate_at > 0},
       config.listen,
       advertise,
       config.cacerts,
@@ -65,7 +65,8 @@ ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& t
       config.built_in_ca_key_type,
       config.built_in_ca_ttl,
       config.issue_per_second,
-      config.rejoin_grace};
+      config.rejoin_grace,
+      config.timer};
 }
 
 // One look at the CA directory, from reading to the keeper; the source's state is remembered on the
@@ -196,7 +197,14 @@ absl::Status Daemon::StartHttp() {
   };
   handlers["/healthz"] = [] { return HttpResponse{200, "text/plain; charset=utf-8", "ok\n"}; };
   handlers["/readyz"] = [this] {
-    if (serving_.load()) return HttpResponse{200, "text/plain; charset=utf-8", "ok\n"};
+    if (serving_.load()) {
+      // Ready all the same: who is connected gets trust, and that is the way out.
+      const std::string stopped = plane_->issuance_error();
+      return HttpResponse{200, "text/plain; charset=utf-8",
+                          stopped.empty()
+                              ? "ok\n"
+                              : absl::StrCat("ok, but no certificate is issued: ", stopped, "\n")};
+    }
     return HttpResponse{503, "text/plain; charset=utf-8",
                         plane_->has_ca() ? "starting or stopping\n" : "there is no CA yet\n"};
   };

@@ -119,6 +119,7 @@ rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::G
   seen.proven = tally.proven;
   seen.moved = tally.moved;
   if (gate.canary.has_value()) seen.canary = CanaryOf(tally);
+  if (gate.unused) return seen;
   for (const auto& [key, standing] : tally.lacking) {
     if (gate.kind == GateKind::kCanary && !standing.harm.empty()) {
       seen.alarms.push_back({HolderName(key), standing.harm});

@@ -21,7 +21,7 @@ std::string HolderName(const fleet::Key& key);
 // What the fleet is measured by for this gate.
 fleet::Target TargetOf(const rotation::Gate& gate);
 
-// The tally of TargetOf(gate), as the gate sees it.
+// The tally of TargetOf(gate), as the gate sees it: nobody holds one that is `unused`.
 rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::Gate& gate);
 
 // Fills in what was told first of the failed handshakes that `seen` counts.

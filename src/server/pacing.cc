@@ -158,6 +158,25 @@ void Pacing::SayMove(AutoBudget::Move move) {
                                    " at best, ", auto_->failed(), " failed")}});
 }
 
+bool Pacing::DropPlansOfTheFuture() {
+  constexpr absl::Duration kHarmless = absl::Minutes(1);
+  absl::MutexLock lock(&mutex_);
+  bool dropped = false;
+  for (std::optional<rotation::ReissuePlan>* plan : {&plans_.everybody, &plans_.canary}) {
+    if (!plan->has_value() || (*plan)->window.start <= clock_.Now() + kHarmless) continue;
+    log::Warn(
+        "the re-issue is planned anew",
+        {{"why", absl::StrCat("the clock was set back from ",
+                              absl::FormatTime((*plan)->window.start, absl::UTCTimeZone()))}});
+    plan->reset();
+    dropped = true;
+  }
+  if (!dropped) return false;
+  planned_epoch_.reset();
+  planned_canary_.reset();
+  return true;
+}
+
 Plans Pacing::PlansFor(const Issuers& issuers, const Workloads& workloads) {
   absl::MutexLock lock(&mutex_);
   PlanForEverybody(issuers, workloads);

@@ -55,6 +55,9 @@ class Pacing {
   // left, the soonest to expire first as before, which takes no longer than the rest of the one
   // before. The first issuer has nothing to replace, unless another one's canary was turned back.
   Plans PlansFor(const Issuers& issuers, const std::map<fleet::Key, fleet::Workload>& workloads);
+  // Drops plans that begin in the future: the clock was ahead when they were made, and has been set
+  // back. True: it did, and PlansFor() makes others.
+  bool DropPlansOfTheFuture();
 
  private:
   void PutOff(issuance::Urgency urgency, absl::Duration wait, absl::Duration now)

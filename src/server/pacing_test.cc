@@ -192,6 +192,20 @@ TEST_F(PacingTest, ARestartPlansForTheRest) {
   EXPECT_EQ(rest->eta(), first->eta());
 }
 
+TEST_F(PacingTest, APlanThatWasMadeByAClockThatWasAheadIsMadeAnew) {
+  Populate(100);
+  Pacing pacing(20, clock_, metrics_);
+  clock_.StepWallClock(absl::Hours(24 * 7));
+  ASSERT_EQ(pacing.PlansFor(Of(State(2, kB)), workloads_).everybody->window.start, clock_.Now());
+  EXPECT_FALSE(pacing.DropPlansOfTheFuture());
+  clock_.StepWallClock(-absl::Hours(24 * 7));
+  EXPECT_TRUE(pacing.DropPlansOfTheFuture());
+  const auto plan = pacing.PlansFor(Of(State(2, kB)), workloads_).everybody;
+  EXPECT_EQ(plan->window.start, TestNow());
+  EXPECT_EQ(plan->leaves, 200);
+  EXPECT_FALSE(pacing.DropPlansOfTheFuture());
+}
+
 TEST_F(PacingTest, ThePlanTravels) {
   Populate(100);
   Pacing pacing(20, clock_, metrics_);

@@ -46,11 +46,13 @@ absl::Status NoNewWish() {
 
 absl::StatusOr<control::v1::Rotation> ControlPlane::GetRotation() {
   const std::optional<RotationView> view = keeper_.rotation();
-  if (!view.has_value()) return control::v1::Rotation();
   const absl::Time now = clock_.Now();
-  control::v1::Rotation message = RotationMessage(*view, now);
+  control::v1::Rotation message =
+      view.has_value() ? RotationMessage(*view, now) : control::v1::Rotation();
+  SetTime(now, message.mutable_time());
+  *message.mutable_timer() = timer_.Message();
   const std::shared_ptr<const Issuers> issuers = keeper_.issuers();
-  if (view->record.finished() || issuers == nullptr) return message;
+  if (!view.has_value() || view->record.finished() || issuers == nullptr) return message;
   message.mutable_progress()->set_certificates_per_second(pacing_.per_second());
   absl::MutexLock lock(&mutex_);
   const Plans plans = pacing_.PlansFor(*issuers, fleet_.workloads());
@@ -95,7 +97,8 @@ absl::StatusOr<trust::CaSet> ControlPlane::Wanted(
         "is, and bring it with --to DIR"));
   }
   return MakeIntermediateCa(root, **signer, situation->trust.bundle, situation->trust.crls,
-                            options_.generated_key_type, random_, now);
+                            options_.generated_key_type, random_, now,
+                            options_.timer.intermediate_ttl);
 }
 
 // What the plan is made from, besides the candidate: this moment's trust, keys, clocks, join files.
@@ -193,8 +196,15 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
 
 absl::StatusOr<control::v1::Rotation> ControlPlane::StartRotation(
     const control::v1::StartRotationRequest& request) {
+  return BeginRotation(request, "managed");
+}
+
+// `source`: who wishes it, unless the CA directory has to say it too.
+absl::StatusOr<control::v1::Rotation> ControlPlane::BeginRotation(
+    const control::v1::StartRotationRequest& request, const std::string& source) {
+  absl::MutexLock lock(&beginning_);
   CAPSTAN_ASSIGN_OR_RETURN(trust::CaSet set, Wanted(request));
-  Offered offered{.source = "managed", .emergency = request.emergency()};
+  Offered offered{.source = source, .emergency = request.emergency()};
   CAPSTAN_ASSIGN_OR_RETURN(offered.policy, PolicyOf(request.policy(), options_.keeper.rotation));
   if (auto view = keeper_.rotation(); view.has_value() && !view->record.finished()) {
     return absl::FailedPreconditionError(

@@ -120,6 +120,7 @@ class RotationTest : public ::testing::Test {
     }
     if (!agent.nack.empty()) {
       envoy.mutable_acknowledged_bundle()->set_sequence(0);
+      envoy.clear_acknowledged_leaf_serial();
       envoy.mutable_last_nack()->set_resource("ROOTCA");
       envoy.mutable_last_nack()->set_message(agent.nack);
       envoy.mutable_last_nack()->mutable_at()->set_seconds(absl::ToUnixSeconds(clock_.Now()));
@@ -229,6 +230,25 @@ TEST_F(RotationTest, ANackHaltsItWithItsText) {
   EXPECT_THAT(View().decision.gate.summary, HasSubstr("Failed to load trusted CA"));
 }
 
+TEST_F(RotationTest, ABundleThatIsRefusedIsLeftWithoutAskingWhoRefusedIt) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Acknowledge(one);
+  ASSERT_TRUE(Offer(b_).ok());
+  one.nack = "Failed to load trusted CA certificates";
+  Acknowledge(one);
+  Pass(absl::Seconds(12), {&one});
+  ASSERT_TRUE(plane_->keeper().Steer(Steering::kRollback).ok());
+  Pass(absl::Seconds(12), {&one});
+  EXPECT_EQ(plane_->trust()->bundle, Bundle::Of({RootOf(a_)}));
+  EXPECT_FALSE(View().record.finished());  // it has accepted nothing since
+  one.nack.clear();
+  Acknowledge(one);
+  Pass(absl::Seconds(2), {&one});
+  EXPECT_EQ(View().record.outcome, "rolled-back");
+  EXPECT_TRUE(View().record.finished());
+}
+
 TEST_F(RotationTest, FromEachPhaseThereIsAWayBackAndTheContentIsRefusedFromThenOn) {
   for (const char* phase : {"both-trusted", "new-issuer"}) {
     SCOPED_TRACE(phase);
@@ -289,6 +309,28 @@ TEST_F(RotationTest, AClockThatJumpsAWeekDropsNothing) {
   one.clock_ahead = -absl::Hours(24 * 7);
   Pass(absl::Seconds(120), {&one});
   EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+}
+
+TEST_F(RotationTest, WhoHadExpiredByAClockThatWasAheadHoldsAgainWhenItIsRight) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Agent away = Join("away");
+  Acknowledge(one);
+  Acknowledge(away);
+  ASSERT_TRUE(Offer(b_).ok());
+  Acknowledge(one);
+  Acknowledge(away);
+  Pass(absl::Seconds(12), {&one, &away});
+  ASSERT_EQ(plane_->trust()->issuer, b_.authority().id);
+  plane_->Disconnected(away.caller, away.instance, away.generation);
+  Reissue(one);
+  for (absl::Duration week : {absl::Hours(24 * 7), -absl::Hours(24 * 7)}) {
+    clock_.StepWallClock(week);
+    one.clock_ahead -= week;
+    Pass(absl::Seconds(30), {&one});
+    EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_))) << week;
+  }
+  EXPECT_THAT(View().decision.gate.summary, HasSubstr(away.id));
 }
 
 TEST_F(RotationTest, AnUnusedJoinFileWithoutTheNewRootHoldsIt) {

@@ -12,6 +12,10 @@ double SecondsUntil(absl::Time time, absl::Time now) {
   return absl::ToDoubleSeconds(time - now);
 }
 
+double UnixSeconds(absl::Time time) {
+  return static_cast<double>(absl::ToUnixSeconds(time));
+}
+
 // istiod's words for why a CSR got no certificate.
 std::string IstiodsReason(const absl::Status& why) {
   switch (why.code()) {
@@ -66,7 +70,30 @@ ServerMetrics::ServerMetrics(Metrics& metrics)
       population_(
           metrics.Gauge("capstan_population_workloads", "workloads that hold an unexpired leaf")),
       waiting_(metrics.Gauge("capstan_population_unwritten_records",
-                             "records of the population that wait to be written")) {}
+                             "records of the population that wait to be written")),
+      expiries_(metrics.Gauges("capstan_expiry_timestamp_seconds",
+                               "when roots, intermediates, issuer, authorities, serving "
+                               "certificate, CRLs and the first leaf end, Unix seconds")),
+      issuance_stopped_(metrics.Gauge("capstan_issuance_stopped",
+                                      "1: the issuer's chain is not valid now, and no certificate "
+                                      "is issued")),
+      rotation_running_(metrics.Gauge("capstan_rotation_running", "1: a rotation is under way")),
+      rotation_paused_(metrics.Gauge("capstan_rotation_paused", "1: it was paused")),
+      rotation_started_(
+          metrics.Gauge("capstan_rotation_started_timestamp_seconds",
+                        "when the rotation that runs, or ran last, began; 0: there was none")),
+      rotation_phase_since_(metrics.Gauge("capstan_rotation_phase_since_timestamp_seconds",
+                                          "when the phase of the rotation that runs began; 0: none "
+                                          "runs")),
+      passed_over_(metrics.Gauge("capstan_rotation_passed_over_workloads",
+                                 "who was passed over in the rotation that runs, or ran last")),
+      holders_(metrics.Gauges("capstan_rotation_holders",
+                              "who keeps the gate of the rotation that runs shut")),
+      refusing_(
+          metrics.Gauge("capstan_refusing_consumers",
+                        "connected consumers that refused a secret and accepted none since")) {
+  SourceState(true);  // until a look at it says otherwise; there may be no source to look at
+}
 
 void ServerMetrics::Refused(const absl::Status& why) {
   std::string reason = IstiodsReason(why);
@@ -109,6 +136,22 @@ void ServerMetrics::Trust(const rotation::Situation& situation, absl::Time servi
   for (const x509::Crl& crl : situation.trust.crls)
     next = std::min(next, crl.next_update().value_or(next));
   crl_expiry_seconds_.Set(next == absl::InfiniteFuture() ? 0 : SecondsUntil(next, now));
+}
+
+void ServerMetrics::Rotation(const std::optional<RotationView>& view) {
+  std::map<GaugeSet::Labels, double> holders;
+  const bool running = view.has_value() && !view->record.finished();
+  rotation_running_.Set(running ? 1 : 0);
+  rotation_paused_.Set(running && view->record.paused ? 1 : 0);
+  rotation_started_.Set(view.has_value() ? UnixSeconds(view->record.started_at) : 0);
+  rotation_phase_since_.Set(running ? UnixSeconds(view->record.phase_since) : 0);
+  passed_over_.Set(view.has_value() ? static_cast<double>(view->exempt.size()) : 0);
+  if (running) {
+    for (const rotation::Holder& holder : view->decision.gate.holders) {
+      ++holders[{{"kind", std::string(rotation::HolderKindName(holder.kind))}}];
+    }
+  }
+  holders_.Set(holders);
 }
 
 void ServerMetrics::Fleet(int64_t connected, int64_t population, size_t waiting) {

@@ -7,6 +7,7 @@
 #include "absl/time/time.h"
 #include "base/metrics.h"
 #include "rotation/step.h"
+#include "server/trust_keeper.h"
 
 namespace capstan::server {
 
@@ -25,6 +26,13 @@ class ServerMetrics {
   void SourceState(bool ok) { source_ok_.Set(ok ? 1 : 0); }
   void StoreState(bool ok) { store_ok_.Set(ok ? 1 : 0); }
   void Trust(const rotation::Situation& situation, absl::Time serving_not_after, absl::Time now);
+  // ExpiryGauges().
+  void Expiries(const std::map<GaugeSet::Labels, double>& expiries) { expiries_.Set(expiries); }
+  // Whether the issuer can sign nothing that would verify.
+  void IssuanceStopped(bool stopped) { issuance_stopped_.Set(stopped ? 1 : 0); }
+  // The rotation that runs, or ran last.
+  void Rotation(const std::optional<RotationView>& view);
+  void Refusing(int64_t consumers) { refusing_.Set(static_cast<double>(consumers)); }
   void Fleet(int64_t connected, int64_t population, size_t waiting);
 
  private:
@@ -49,6 +57,15 @@ class ServerMetrics {
   prometheus::Gauge& connected_;
   prometheus::Gauge& population_;
   prometheus::Gauge& waiting_;
+  GaugeSet expiries_;
+  prometheus::Gauge& issuance_stopped_;
+  prometheus::Gauge& rotation_running_;
+  prometheus::Gauge& rotation_paused_;
+  prometheus::Gauge& rotation_started_;
+  prometheus::Gauge& rotation_phase_since_;
+  prometheus::Gauge& passed_over_;
+  GaugeSet holders_;
+  prometheus::Gauge& refusing_;
 };
 
 }  // namespace capstan::server

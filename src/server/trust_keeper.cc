@@ -249,7 +249,11 @@ absl::Status TrustKeeper::Maintain() {
   if (situation_->trust.issuer_epoch == 0) return absl::OkStatus();
   CAPSTAN_RETURN_IF_ERROR(DestroyOldKeys());
   auto serving = serving_.Get();
-  if (serving != nullptr && clock_.Now() < serving->renew_at) return absl::OkStatus();
+  const absl::Time now = clock_.Now();
+  // One that was made while the clock was ahead is not valid yet: nobody could connect.
+  if (serving != nullptr && now >= serving->leaf.not_before() && now < serving->renew_at) {
+    return absl::OkStatus();
+  }
   CAPSTAN_RETURN_IF_ERROR(EnsureServing());
   changed_();
   return absl::OkStatus();

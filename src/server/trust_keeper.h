@@ -53,6 +53,8 @@ struct TrustKeeperOptions {
   absl::Duration foreign_leaf_ttl = absl::ZeroDuration();
   // How long the key of a retired authority is kept; InfiniteDuration(): for ever.
   absl::Duration retired_key_retention = absl::Hours(24 * 7);
+  // The key of a root that is trusted is kept for as long as it is: intermediates are made with it.
+  bool keep_root_keys = false;
 };
 
 // A CA that somebody wishes.

@@ -41,6 +41,10 @@ bool BeginsToSign(const Situation& before, const Standing& after) {
   return known == before.authorities.end() || known->second.state != trust::AuthorityState::kActive;
 }
 
+bool IsTrustedRoot(const trust::Authority& authority, const trust::Bundle& bundle) {
+  return authority.certificate == authority.root && bundle.Contains(authority.root);
+}
+
 }  // namespace
 
 absl::Status TrustKeeper::Advance() {
@@ -380,6 +384,9 @@ absl::Status TrustKeeper::DestroyOldKeys() {
   std::vector<trust::AuthorityId> due;
   for (const auto& [id, standing] : situation_->authorities) {
     if (standing.state != trust::AuthorityState::kRetired || !standing.has_key) continue;
+    if (options_.keep_root_keys && IsTrustedRoot(standing.authority, situation_->trust.bundle)) {
+      continue;
+    }
     if (id != situation_->serving && now - state_since_[id] >= options_.retired_key_retention) {
       due.push_back(id);
     }

@@ -14,10 +14,10 @@ class CrashSweepTest : public MeshTest {
  protected:
   std::string DieAt() const { return absl::StrCat(folder_, "/die-at"); }
 
-  void BeginWithMoments() {
+  void BeginWithMoments(const std::vector<std::string>& flags) {
     mesh::Mesh::Options options;
-    // Every step at once: what happens between two files' changes is then the same each time.
-    options.capstand_flags = {"--reload", "immediate"};
+    options.soak = absl::ZeroDuration();
+    options.capstand_flags = flags;
     options.capstand_environment = {absl::StrCat("LD_PRELOAD=", CAPSTAN_DIE_AT_LIBRARY),
                                     absl::StrCat("CAPSTAN_DIE_AT=", DieAt())};
     Begin(phases_.front().files, options);
@@ -74,8 +74,8 @@ class CrashSweepTest : public MeshTest {
   }
 
   // Every phase by every moment of `kind`; each phase has some.
-  void SweepAll(const std::string& kind) {
-    BeginWithMoments();
+  void SweepAll(const std::string& kind, const std::vector<std::string>& flags) {
+    BeginWithMoments(flags);
     for (size_t i = 1; i < phases_.size() && !HasFailure(); ++i) {
       const int killed = Sweep(phases_[i - 1], phases_[i], kind);
       std::cout << phases_[i].name << ": killed at " << killed << " moments of kind \"" << kind
@@ -88,14 +88,28 @@ class CrashSweepTest : public MeshTest {
   }
 };
 
+// Every step at once: what happens between two files' changes is then the same each time.
+const std::vector<std::string>& Immediate() {
+  static const auto& flags = *new std::vector<std::string>{"--reload", "immediate"};
+  return flags;
+}
+
 TEST_F(CrashSweepTest, BeforeEachWriteThatIsMadeDurable) {
-  SweepAll("before sync");
+  SweepAll("before sync", Immediate());
 }
 TEST_F(CrashSweepTest, AfterEachWriteThatWasMadeDurable) {
-  SweepAll("after sync");
+  SweepAll("after sync", Immediate());
 }
 TEST_F(CrashSweepTest, BeforeEachMessageThatIsSent) {
-  SweepAll("before send");
+  SweepAll("before send", Immediate());
+}
+// Through the gates: each step is written down when everybody is ready for it, and what a crash
+// forgets is who was.
+TEST_F(CrashSweepTest, BeforeEachWriteOfAGatedRotation) {
+  SweepAll("before sync", {});
+}
+TEST_F(CrashSweepTest, AfterEachWriteOfAGatedRotation) {
+  SweepAll("after sync", {});
 }
 
 }  // namespace

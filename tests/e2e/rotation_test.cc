@@ -2,47 +2,16 @@
 // Rotations in one stroke on real Envoys under load: the gates hold where they must, name who keeps
 // them shut, and open by themselves.
 #include <csignal>
-#include <nlohmann/json.hpp>
 
-#include "absl/strings/match.h"
-#include "fixture.h"
+#include "rotation_fixture.h"
 
 namespace capstan::e2e {
 namespace {
 
-using nlohmann::json;
 using ::testing::HasSubstr;
 
-class RotationTest : public MeshTest {
+class RotationTest : public RotatingTest {
  protected:
-  json Rotation() {
-    // Other exit codes than 0 tell that it waits; what is printed is the same.
-    auto said =
-        mesh::RunProgram({"sh", "-c",
-                          absl::StrCat(tools_.programs, "/capstan rotate status -o json --socket ",
-                                       mesh_->ControlSocket(), "; true")});
-    json rotation = json::parse(said.value_or(""), nullptr, false);
-    return rotation.is_object() ? rotation : json::object();  // capstand may be away
-  }
-  std::string Phase() { return Rotation().value("phase", ""); }
-  std::string Summary() { return Rotation().value("gate", json::object()).value("summary", ""); }
-  bool Finished() {
-    const std::string state = Rotation().value("state", "");
-    return state != "running" && state != "paused";
-  }
-  void AwaitPhase(const std::string& phase) {
-    EXPECT_TRUE(mesh::WaitFor(absl::Seconds(60), [&] { return Phase() == phase; }))
-        << "in " << Phase() << ", not " << phase << ": " << Summary();
-  }
-  void AwaitHolder(const std::string& who) {
-    EXPECT_TRUE(mesh::WaitFor(absl::Seconds(60), [&] { return absl::StrContains(Summary(), who); }))
-        << "not named: " << who << "; " << Summary();
-  }
-  // That the gate stays shut, for longer than it soaks.
-  void ExpectHolds(const std::string& phase) {
-    Run(absl::Seconds(4));
-    EXPECT_EQ(Phase(), phase) << Summary();
-  }
   // Turns back from `phase`, with the directory saying B all the while, and across a restart.
   void TurnBackFrom(const std::string& phase) {
     mesh::Mesh::Options options;
@@ -60,11 +29,6 @@ class RotationTest : public MeshTest {
     Run(absl::Seconds(3));
     Await(phases_[0]);  // B is refused until it changes
     ExpectNothingFailed();
-  }
-  void Steer(std::vector<std::string> what) {
-    what.insert(what.begin(), "rotate");
-    auto done = mesh_->Capstan(what);
-    EXPECT_TRUE(done.ok()) << done.status();
   }
 };
 
