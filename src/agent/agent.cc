@@ -325,8 +325,8 @@ void Agent::TakeTrust(lifecycle::Trust next) {
                                  {"why", removed         ? "a root was removed"
                                          : roots_changed ? "a root was added"
                                                          : "the same roots"}});
-  Keep("trust bundle", env_.state.Save(next));
   trust_ = std::move(next);
+  KeepTrust();
   Publish();
   if (roots_changed) {
     auto channel = NewChannel();
@@ -429,9 +429,15 @@ void Agent::Keep(const std::string& what, const absl::Status& written) {
       {{"what", what}, {"why", written.message()}});
 }
 
+void Agent::KeepTrust() {
+  const absl::Status saved = env_.state.Save(trust_);
+  if (saved.ok()) durable_ = trust_.version;
+  Keep("trust bundle", saved);
+}
+
 void Agent::SaveAll() {
   Keep("membership", env_.state.Save(membership_));
-  if (state_error_.empty()) Keep("trust bundle", env_.state.Save(trust_));
+  if (state_error_.empty()) KeepTrust();
   if (state_error_.empty() && credential_) Keep("credential", env_.state.Save(*credential_));
 }
 
@@ -446,7 +452,7 @@ std::string Agent::LastError() const {
 fleet::v1::Report Agent::MakeReport() const {
   Standing standing{.leaf = workload_driver_.held(),
                     .credential = credential_driver_.held(),
-                    .bundle = trust_.version,
+                    .bundle = durable_,
                     .last_error = LastError()};
   for (Delivery* delivery : env_.deliveries) {
     for (sds::ConsumerReport& consumer : delivery->Consumers()) {

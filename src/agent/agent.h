@@ -99,6 +99,7 @@ class Agent {
   void Publish();
   void TellProber();
   void Changed();
+  void KeepTrust();
   // Keeps going when the disk does not: says so, counts, and reports it until a write succeeds.
   void Keep(const std::string& what, const absl::Status& written);
   void SaveAll();
@@ -119,6 +120,9 @@ class Agent {
   Environment env_;
 
   lifecycle::Trust trust_;
+  // Of the trust that is on disk. Reports tell of no newer one: what a restart would take back from
+  // a consumer, nobody may rely on.
+  trust::BundleVersion durable_;
   std::optional<Credential> credential_;
   std::optional<lifecycle::Leaf> stored_leaf_;  // of credential_, as found at the start
   std::optional<Secret> token_;

@@ -405,8 +405,18 @@ TEST_F(MeshTest, AStateDirectoryThatCannotBeWrittenIsReportedAndOutlived) {
   plane_.PushHonest(Both());
   ASSERT_TRUE(Eventually([&] { return agent.served().last()->roots_pem == Both().ToPem(); }));
   EXPECT_THAT(agent.LastError(), HasSubstr("is not on disk"));
+  // Nobody may rely on what a restart would take back.
+  const auto reported = [&](int64_t sequence) {
+    return plane_.AwaitStreams([&](const auto& streams) {
+      const auto& reports = streams.rbegin()->second.reports;
+      return !reports.empty() && reports.back().bundle().sequence() == sequence &&
+             reports.back().last_error().empty() == (sequence == 2);
+    });
+  };
+  EXPECT_TRUE(reported(1));
   std::filesystem::rename(away, StateDir());
   EXPECT_TRUE(Eventually([&] { return agent.LastError().empty(); }));
+  EXPECT_TRUE(reported(2));
   EXPECT_EQ(Must(ParseTrust(*ReadFile(StateDir() + "/bundle.json"))).bundle, Both());
 }
 

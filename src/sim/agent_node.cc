@@ -319,7 +319,7 @@ struct AgentNode::Process final : public lifecycle::CaClient {
     if (!connected) return;
     agent::Standing standing{.leaf = workload_driver.held(),
                              .credential = credential_driver.held(),
-                             .bundle = trust->version,
+                             .bundle = node.saved_trust_->version,
                              .consumers = {},
                              .last_error = ""};
     for (sds::ConsumerReport& consumer : registry.Reports()) {

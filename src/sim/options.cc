@@ -30,7 +30,7 @@ Options Draw(uint64_t seed, int workloads) {
   options.leaf_ttl = one_of(absl::Minutes(10), absl::Minutes(20), absl::Hours(1));
   options.rejoin_grace = one_of(absl::ZeroDuration(), absl::Hours(24));
   // Enough for everybody to be renewed in half a life, and for a switch within a few minutes.
-  options.issue_per_second = static_cast<double>(10 + workloads / 20 + rng.Below(100));
+  options.issue_per_second = 10 + workloads * 0.05 + static_cast<double>(rng.Below(100));
   options.heartbeat = absl::Seconds(100);
   options.trouble = absl::Minutes(10 + static_cast<int64_t>(rng.Below(20)));
   options.soak = one_of(absl::Seconds(5), absl::Seconds(30), absl::Minutes(2));

@@ -226,6 +226,9 @@ void Simulation::Steer(Rng& rng) {
 void Simulation::Watch() {
   if (control_.up()) {
     if (const auto view = control_.plane()->keeper().rotation()) {
+      for (const store::ExemptionRecord& record : view->exempt) {
+        if (const auto workload = WorkloadNamed(record.name)) checker_.Exempt(*workload);
+      }
       if (view->record.finished() && view->record.number > finished_) {
         finished_ = view->record.number;
         checker_.Finished(view->record.outcome);
