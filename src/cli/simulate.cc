@@ -117,8 +117,8 @@ sim::Options OptionsOf(const SimulateFlags& flags, const std::string& fleet, uin
 void WriteChart(const SimulateFlags& flags, const sim::Options& options,
                 const sim::Result& result) {
   if (flags.svg.empty()) return;
-  if (absl::Status written = WriteFileAtomically(flags.svg, sim::ToSvg(options, result), 0644,
-                                                 Overwrite::kReplace);
+  if (absl::Status written =
+          WriteFileAtomically(flags.svg, sim::ToSvg(options, result), 0644, Overwrite::kReplace);
       !written.ok()) {
     Fail(written);
   }
