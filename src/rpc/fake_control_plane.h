@@ -288,8 +288,11 @@ class FakeControlPlane : public ControlPlane {
   }
   std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(
       const spiffe::SpiffeId& id) const override {
-    std::lock_guard lock(mutex_);
-    return apart_update_ != nullptr && id.ToString() == apart_ ? apart_update_ : update_;
+    {
+      std::lock_guard lock(mutex_);
+      if (apart_update_ != nullptr && id.ToString() == apart_) return apart_update_;
+    }
+    return update();
   }
   std::shared_ptr<void> Subscribe(std::function<void()> changed) override {
     std::lock_guard lock(mutex_);
