@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/directive.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "base/version.h"
@@ -18,19 +19,6 @@ constexpr absl::Duration kBeat = absl::Seconds(2);
 
 std::string Utc(absl::Time t) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t, absl::UTCTimeZone());
-}
-
-absl::Time FromProto(const google::protobuf::Timestamp& t) {
-  return absl::FromUnixSeconds(t.seconds()) + absl::Nanoseconds(t.nanos());
-}
-
-// Whatever comes is a window: the machine bounds what it waits for by its own leaf.
-Window WindowOf(const fleet::v1::Renewal& renewal) {
-  Window window{FromProto(renewal.start())};
-  window.length =
-      absl::Seconds(renewal.window().seconds()) + absl::Nanoseconds(renewal.window().nanos());
-  for (const auto& bound : renewal.expiry_bounds()) window.bounds.push_back(FromProto(bound));
-  return window;
 }
 
 absl::StatusOr<std::vector<trust::AuthorityId>> AuthoritiesOf(
@@ -362,17 +350,13 @@ void Agent::ReplaceDisowned() {
 }
 
 void Agent::TakeDirective(const fleet::v1::TrustUpdate& update) {
-  std::optional<lifecycle::Directive> directive;
-  if (update.has_renewal()) {
-    auto authority = trust::AuthorityId::Parse(update.renewal().authority_id());
-    if (!authority.ok()) {
-      log::Error("a directive to re-issue is ignored", {{"why", authority.status().message()}});
-      return;
-    }
-    directive = {*authority, WindowOf(update.renewal())};
+  const absl::StatusOr<std::optional<lifecycle::Directive>> directive = DirectiveOf(update);
+  if (!directive.ok()) {
+    log::Error("a directive to re-issue is ignored", {{"why", directive.status().message()}});
+    return;
   }
-  credential_driver_.OnDirective(directive);
-  workload_driver_.OnDirective(directive);
+  credential_driver_.OnDirective(*directive);
+  workload_driver_.OnDirective(*directive);
 }
 
 void Agent::TakeProbing(const fleet::v1::TrustUpdate& update) {

@@ -11,6 +11,7 @@
 #include "cli/table.h"
 #include "cli/time_text.h"
 #include "cli/wrap.h"
+#include "rotation/canary.h"
 
 namespace capstan::cli {
 namespace {
@@ -102,7 +103,7 @@ void CanaryPart(std::string& text, const Rotation& rotation) {
       text,
       "A workload of it that refuses its new leaf or is refused by a probe, or another one whose "
       "Envoy refuses more certificates than before, turns the rotation back by itself");
-  if (canary.untold() > 0) Answer(text, UntoldText(canary));
+  if (canary.untold() > 0) Answer(text, rotation::UntoldText(canary.untold()));
 }
 
 void Dependents(std::string& text, const Rotation& rotation) {

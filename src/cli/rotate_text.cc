@@ -12,6 +12,7 @@
 #include "cli/table.h"
 #include "cli/time_text.h"
 #include "cli/wrap.h"
+#include "rotation/canary.h"
 
 namespace capstan::cli {
 namespace {
@@ -141,7 +142,7 @@ void Exemptions(std::string& text,
 void CanaryLines(std::string& text, const control::v1::Canary& canary) {
   if (canary.selector().empty()) return;
   Line(text, "canary", CanaryText(canary));
-  Line(text, "", UntoldText(canary));
+  Line(text, "", rotation::UntoldText(canary.untold()));
 }
 
 void ChangeLines(std::string& text, const control::v1::Rotation& rotation) {

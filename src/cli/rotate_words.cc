@@ -224,15 +224,6 @@ std::string CanaryText(const control::v1::Canary& canary) {
   return text;
 }
 
-std::string UntoldText(const control::v1::Canary& canary) {
-  if (canary.untold() == 0) return "";
-  return absl::StrCat(canary.untold(), canary.untold() == 1
-                                           ? " workload tells no failed handshakes: its agent has "
-                                             "no --envoy-admin"
-                                           : " workloads tell no failed handshakes: their agents "
-                                             "have no --envoy-admin");
-}
-
 std::string ExcludeCommand(const std::string& name) {
   return absl::StrCat("capstan rotate exclude ", Printable(ShellWord(name)), " --reason 'WHY'");
 }

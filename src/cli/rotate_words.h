@@ -49,8 +49,6 @@ Reason ReasonOf(const control::v1::Holder& holder);
 
 // "namespace=web: the new authority signs for 3 of 10 workloads, 2 show its leaf".
 std::string CanaryText(const control::v1::Canary& canary);
-// That some tell no failed handshakes; "" where all do.
-std::string UntoldText(const control::v1::Canary& canary);
 
 // The command line that passes over `name`, quoted for a shell.
 std::string ExcludeCommand(const std::string& name);

@@ -33,4 +33,12 @@ std::string RiseOver(const Baseline& baseline, int64_t failed, absl::Duration si
           : "; before, it refused none");
 }
 
+std::string UntoldText(int64_t untold) {
+  if (untold == 0) return "";
+  return untold == 1 ? "1 workload tells no failed handshakes: its agent has no --envoy-admin"
+                     : absl::StrCat(untold,
+                                    " workloads tell no failed handshakes: their agents have no "
+                                    "--envoy-admin");
+}
+
 }  // namespace capstan::rotation

@@ -32,4 +32,7 @@ struct Baseline {
 // baseline is of a consumer that began anew.
 std::string RiseOver(const Baseline& baseline, int64_t failed, absl::Duration since);
 
+// "N workloads tell no failed handshakes: their agents have no --envoy-admin"; "" for none.
+std::string UntoldText(int64_t untold);
+
 }  // namespace capstan::rotation

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/strings.h"
+#include "rotation/canary.h"
 
 namespace capstan::server {
 namespace {
@@ -71,19 +72,12 @@ std::vector<rotation::Finding> FindingsOf(const CanaryView& view) {
          "--canary", "select fewer"});
   }
   if (view.untold > 0) {
-    findings.push_back({Severity::kNote, "canary-untold", UntoldText(view.untold), "--canary",
+    findings.push_back({Severity::kNote, "canary-untold", rotation::UntoldText(view.untold),
+                        "--canary",
                         "give their agents --envoy-admin, so that a rise of refused certificates "
                         "turns the rotation back"});
   }
   return findings;
-}
-
-std::string UntoldText(int64_t untold) {
-  if (untold == 0) return "";
-  return untold == 1 ? "1 workload tells no failed handshakes: its agent has no --envoy-admin"
-                     : absl::StrCat(untold,
-                                    " workloads tell no failed handshakes: their agents have no "
-                                    "--envoy-admin");
 }
 
 }  // namespace capstan::server

@@ -28,7 +28,4 @@ absl::Status CheckSelects(const CanaryView& view);
 // For the plan: that it selects nobody, or everybody, or how many others would tell of harm.
 std::vector<rotation::Finding> FindingsOf(const CanaryView& view);
 
-// "N workloads tell no failed handshakes: their agents have no --envoy-admin"; "" for none.
-std::string UntoldText(int64_t untold);
-
 }  // namespace capstan::server

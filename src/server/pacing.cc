@@ -35,7 +35,8 @@ std::string Rounded(absl::Duration d) {
       absl::Ceil(d, d < absl::Seconds(10) ? absl::Milliseconds(1) : absl::Seconds(1)));
 }
 
-// Of those of `workloads` that `counts` says it is about.
+// What of `workloads` that `counts` says it is about an issuer has to replace: unexpired leaves of
+// other authorities, the agents' own among them.
 template <typename Counts>
 std::vector<rotation::Replaceable> LeavesToReplace(
     const std::map<fleet::Key, fleet::Workload>& workloads, const std::string& issuer,
@@ -66,11 +67,6 @@ Urgency UrgencyOf(const authn::Caller& caller, const rpc::IssueRequest& request,
     return Urgency::kUrgent;
   }
   return ByLife(known->not_before, known->not_after, now);
-}
-
-std::vector<rotation::Replaceable> ToReplace(const std::map<fleet::Key, fleet::Workload>& workloads,
-                                             const std::string& issuer, absl::Time now) {
-  return LeavesToReplace(workloads, issuer, now, [](const fleet::Key&) { return true; });
 }
 
 Pacing::Pacing(double per_second, Clock& clock, Metrics& metrics)

@@ -25,11 +25,6 @@ namespace capstan::server {
 issuance::Urgency UrgencyOf(const authn::Caller& caller, const rpc::IssueRequest& request,
                             const fleet::Leaf* known, absl::Time now);
 
-// What of `workloads` a new issuer has to replace: unexpired leaves of other authorities, the
-// agents' own among them.
-std::vector<rotation::Replaceable> ToReplace(const std::map<fleet::Key, fleet::Workload>& workloads,
-                                             const std::string& issuer, absl::Time now);
-
 // How leaves move to who is to sign for them; nullopt where none is to be replaced.
 struct Plans {
   std::optional<rotation::ReissuePlan> everybody;

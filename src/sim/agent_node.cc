@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "agent/directive.h"
 #include "agent/report.h"
 #include "base/jitter.h"
 #include "base/status.h"
@@ -15,20 +16,6 @@ namespace {
 
 constexpr char kInstance[] = "i";
 constexpr absl::Duration kRewrite = absl::Seconds(2);
-
-absl::Time FromProto(const google::protobuf::Timestamp& t) {
-  return absl::FromUnixSeconds(t.seconds()) + absl::Nanoseconds(t.nanos());
-}
-
-std::optional<lifecycle::Directive> DirectiveOf(const fleet::v1::TrustUpdate& update) {
-  if (!update.has_renewal()) return std::nullopt;
-  const fleet::v1::Renewal& renewal = update.renewal();
-  Window window{FromProto(renewal.start())};
-  window.length =
-      absl::Seconds(renewal.window().seconds()) + absl::Nanoseconds(renewal.window().nanos());
-  for (const auto& bound : renewal.expiry_bounds()) window.bounds.push_back(FromProto(bound));
-  return lifecycle::Directive{*trust::AuthorityId::Parse(renewal.authority_id()), window};
-}
 
 }  // namespace
 
@@ -98,7 +85,7 @@ struct AgentNode::Process final : public lifecycle::CaClient {
   }
 
   bool Disowned(const lifecycle::Leaf& leaf) const {
-    return (RootsOf(trust->bundle) >> RootOf(leaf.authority.hex()) & 1) == 0;
+    return !Holds(RootsOf(trust->bundle), RootOf(leaf.authority.hex()));
   }
 
   // lifecycle::CaClient, over the network.
@@ -246,9 +233,10 @@ struct AgentNode::Process final : public lifecycle::CaClient {
     const auto next = node.around_.control.Parse(update);
     if (next == nullptr || !lifecycle::CheckSuccessor(*trust, *next).ok()) return;
     if (*next != *trust) TakeTrust(next);
-    const std::optional<lifecycle::Directive> directive = DirectiveOf(*update);
-    credential_driver.OnDirective(directive);
-    workload_driver.OnDirective(directive);
+    const auto directive = agent::DirectiveOf(*update);
+    if (!directive.ok()) return;
+    credential_driver.OnDirective(*directive);
+    workload_driver.OnDirective(*directive);
   }
 
   void TakeTrust(std::shared_ptr<const lifecycle::Trust> next) {
@@ -397,11 +385,7 @@ bool AgentNode::LockedOut() {
 
 void AgentNode::JoinAnew(ControlNode::Joining joining) {
   around_.world.Note("joins anew", workload_);
-  executor_.Crash();
-  process_.reset();
-  if (envoy_.has_value()) {
-    for (auto& [index, slot] : envoy_->slots) slot.stream.reset();
-  }
+  Stop();
   joined_at_ = around_.world.now();
   token_ = std::move(joining.token);
   saved_credential_.reset();
@@ -418,15 +402,20 @@ void AgentNode::Boot() {
   TellChecker();
 }
 
-void AgentNode::Crash(absl::Duration down) {
-  if (process_ == nullptr) return;
-  around_.world.Note("agent crashes", workload_);
-  around_.checker.Disturbed(workload_, around_.world.now() + down + absl::Seconds(30));
+// The process is gone, and with it the streams of its Envoy.
+void AgentNode::Stop() {
   executor_.Crash();
   process_.reset();
   if (envoy_.has_value()) {
     for (auto& [index, slot] : envoy_->slots) slot.stream.reset();
   }
+}
+
+void AgentNode::Crash(absl::Duration down) {
+  if (process_ == nullptr) return;
+  around_.world.Note("agent crashes", workload_);
+  around_.checker.Disturbed(workload_, around_.world.now() + down + absl::Seconds(30));
+  Stop();
   TellChecker();
   around_.world.After(down, [this] { Boot(); });
 }
@@ -527,13 +516,7 @@ void AgentNode::LookAtEnvoy() {
     const sds::FakeEnvoy::Context& context = envoy_->contexts.begin()->second;
     leaf = LeafOf(context.leaf);
     if (leaf != nullptr) {
-      Roots roots = 0;
-      for (int root = 0; root < kRoots; ++root) {
-        if (context.trust.find(static_cast<char>('A' + root)) != std::string::npos) {
-          roots |= 1U << root;
-        }
-      }
-      live = Checker::Live{roots, RootOf(leaf->authority.hex())};
+      live = Checker::Live{ParseRoots(context.trust), RootOf(leaf->authority.hex())};
     }
   }
   const absl::Duration end = leaf == nullptr ? absl::ZeroDuration() : leaf->not_after - Epoch();

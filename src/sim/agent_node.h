@@ -62,6 +62,7 @@ class AgentNode {
   struct Process;
 
   void Boot();
+  void Stop();
   void StartEnvoy();
   void ConnectEnvoy();
   void Perform(const sds::Actions& actions);

@@ -28,13 +28,6 @@ std::vector<Ca> MakeAll() {
   return cas;
 }
 
-const Ca* Find(const std::string& authority_hex) {
-  const auto found = std::find_if(AllCas().begin(), AllCas().end(), [&](const Ca& ca) {
-    return ca.set.authority.id.hex() == authority_hex;
-  });
-  return found == AllCas().end() ? nullptr : &*found;
-}
-
 }  // namespace
 
 const std::vector<Ca>& AllCas() {
@@ -47,8 +40,15 @@ const Ca& CaNamed(const std::string& name) {
                        [&](const Ca& ca) { return ca.name == name; });
 }
 
+const Ca* FindCa(const std::string& authority_hex) {
+  const auto found = std::find_if(AllCas().begin(), AllCas().end(), [&](const Ca& ca) {
+    return ca.set.authority.id.hex() == authority_hex;
+  });
+  return found == AllCas().end() ? nullptr : &*found;
+}
+
 int RootOf(const std::string& authority_hex) {
-  const Ca* ca = Find(authority_hex);
+  const Ca* ca = FindCa(authority_hex);
   return ca == nullptr ? -1 : ca->root;
 }
 
@@ -60,17 +60,25 @@ Roots RootsOf(const trust::Bundle& bundle) {
   return roots;
 }
 
+Roots ParseRoots(const std::string& name) {
+  Roots roots = 0;
+  for (int root = 0; root < kRoots; ++root) {
+    if (name.find(static_cast<char>('A' + root)) != std::string::npos) roots |= 1U << root;
+  }
+  return roots;
+}
+
 std::string NameOf(Roots roots) {
   std::string name;
   for (int root = 0; root < kRoots; ++root) {
-    if ((roots >> root & 1) == 0) continue;
+    if (!Holds(roots, root)) continue;
     absl::StrAppend(&name, name.empty() ? "" : "+", std::string(1, static_cast<char>('A' + root)));
   }
   return name.empty() ? "none" : name;
 }
 
 std::string NameOfAuthority(const std::string& authority_hex) {
-  const Ca* ca = Find(authority_hex);
+  const Ca* ca = FindCa(authority_hex);
   return ca == nullptr ? "?" : ca->name;
 }
 

@@ -22,12 +22,18 @@ inline constexpr int kRoots = 3;
 const std::vector<Ca>& AllCas();
 // By name; it must be there.
 const Ca& CaNamed(const std::string& name);
+// Null: none of ours.
+const Ca* FindCa(const std::string& authority_hex);
 // -1: none of ours.
 int RootOf(const std::string& authority_hex);
 
 // A set of roots: bit 0 for A, and so on.
 using Roots = unsigned;
 Roots RootsOf(const trust::Bundle& bundle);
+inline bool Holds(Roots roots, int root) {
+  return (roots >> root & 1) != 0;
+}
+Roots ParseRoots(const std::string& name);                      // what NameOf() gave
 std::string NameOf(Roots roots);                                // "A+B"
 std::string NameOfAuthority(const std::string& authority_hex);  // "A1"
 

@@ -31,7 +31,7 @@ void Checker::Fail(std::string_view checker, std::string text) {
 void Checker::Count(const Live& live, int64_t by) {
   census_.live += by;
   for (int root = 0; root < kRoots; ++root) {
-    if ((live.trusts >> root & 1) != 0) census_.trusting[root] += by;
+    if (Holds(live.trusts, root)) census_.trusting[root] += by;
   }
   census_.showing[live.shows] += by;
 }
@@ -39,7 +39,7 @@ void Checker::Count(const Live& live, int64_t by) {
 void Checker::Ended(int64_t workload, const Known& known) {
   if (world_.now() - known.since <= rotation::kBlink) return;
   for (int root = 0; root < kRoots; ++root) {
-    if ((known.live.trusts >> root & 1) != 0) continue;
+    if (Holds(known.live.trusts, root)) continue;
     lacked_[root] = world_.now();
     last_lacking_[root] = workload;
   }
@@ -137,7 +137,7 @@ void Checker::Published(const trust::TrustState& trust, const store::TrustRecord
     }
   }
   for (int root = 0; root < kRoots; ++root) {
-    if ((then >> root & 1) == 0 || (now >> root & 1) != 0) continue;
+    if (!Holds(then, root) || Holds(now, root)) continue;
     if (census_.showing[root] > 0) {
       Fail("needed", absl::StrCat(NameOfRoot(root), " left while ", census_.showing[root],
                                   " live workloads show leaves under it"));
@@ -153,7 +153,7 @@ void Checker::Published(const trust::TrustState& trust, const store::TrustRecord
 
 void Checker::Serving(int root) {
   for (const auto& [workload, caller] : agents_) {
-    if ((caller.trusts >> root & 1) != 0 || caller.until <= world_.now()) continue;
+    if (Holds(caller.trusts, root) || caller.until <= world_.now()) continue;
     return Fail("serving", absl::StrCat("the control plane's own certificate moved under ",
                                         NameOfRoot(root), ", and the agent of workload ", workload,
                                         " trusts ", NameOf(caller.trusts)));

@@ -184,7 +184,7 @@ void ControlNode::Push() {
   for (const auto& [workload, stream] : streams) {
     // As production's: the stream goes with the root that vouches for its certificate.
     const int root = RootOf(stream->shown.credential->leaf.authority.hex());
-    if ((RootsOf(trust->bundle) >> root & 1) == 0) {
+    if (!Holds(RootsOf(trust->bundle), root)) {
       Close(stream, absl::UnauthenticatedError("its root has left the bundle"));
     } else {
       SendUpdate(stream);
@@ -216,7 +216,7 @@ absl::StatusOr<authn::Caller> ControlNode::Authenticate(const Shown& shown, bool
   const lifecycle::Leaf& leaf = shown.credential->leaf;
   const absl::Time now = clock_.Now();
   const int root = RootOf(leaf.authority.hex());
-  const bool trusted = (RootsOf(plane_->trust()->bundle) >> root & 1) != 0;
+  const bool trusted = Holds(RootsOf(plane_->trust()->bundle), root);
   if (trusted && leaf.not_before <= now && now < leaf.not_after) return caller;
   const bool lapsed = now >= leaf.not_after || !trusted;
   if (for_agent && lapsed && now < leaf.not_after + options_.rejoin_grace) {
@@ -270,7 +270,7 @@ void ControlNode::Create(const Shown& shown, const rpc::IssueRequest& request, A
   const absl::Duration wait = world_.now() < slow_until_ ? slow_by_ : absl::ZeroDuration();
   executor_.After(wait, [this, shown, request, answer = std::move(answer)] {
     if (world_.now() < refuse_until_) return answer(absl::UnavailableError("overloaded"));
-    if (serving_root_ < 0 || (shown.trusts >> serving_root_ & 1) == 0) {
+    if (serving_root_ < 0 || !Holds(shown.trusts, serving_root_)) {
       return answer(absl::UnavailableError("the server's certificate does not verify"));
     }
     absl::StatusOr<std::vector<std::string>> issued = Issue(shown, request);
@@ -288,7 +288,7 @@ void ControlNode::Open(const std::shared_ptr<Stream>& stream) {
   if (!up()) return refuse(absl::UnavailableError("connection refused"));
   executor_.Post([this, stream, refuse] {
     if (!stream->open) return;
-    if (serving_root_ < 0 || (stream->shown.trusts >> serving_root_ & 1) == 0) {
+    if (serving_root_ < 0 || !Holds(stream->shown.trusts, serving_root_)) {
       return refuse(absl::UnavailableError("the server's certificate does not verify"));
     }
     absl::StatusOr<authn::Caller> caller = Authenticate(stream->shown, false);

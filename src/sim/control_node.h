@@ -144,7 +144,6 @@ class ControlNode {
   int64_t granted_ = 0;
   int64_t restarts_ = 0;
   int serving_root_ = -1;
-  bool was_running_ = false;
   std::shared_ptr<const fleet::v1::TrustUpdate> parsed_update_;
   std::shared_ptr<const lifecycle::Trust> parsed_;
 };

@@ -27,7 +27,6 @@ class NodeClock final : public Clock {
   void Step(absl::Duration by) { wrong_ += by; }
   // As by NTP: the wall clock tells the world's time.
   void Correct() { wrong_ = -(world_.now() / 1'000'000 * drift_ppm_); }
-  absl::Duration wrong_by() { return Now() - Epoch() - world_.now(); }
   // How long the world takes while this clock counts `d`.
   absl::Duration Real(absl::Duration d) const { return d - d / 1'000'000 * drift_ppm_; }
 

@@ -17,13 +17,6 @@ int64_t Number(std::string_view text) {
   return number;
 }
 
-const trust::Authority* AuthorityOf(const trust::AuthorityId& id) {
-  for (const Ca& ca : AllCas()) {
-    if (ca.set.authority.id == id) return &ca.set.authority;
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 std::string ToText(const PaperLeaf& paper) {
@@ -63,9 +56,9 @@ absl::StatusOr<lifecycle::Leaf> PaperEnrolment::Accept(const std::vector<std::st
   if (paper.leaf.not_before > now) {
     return absl::InvalidArgumentError("the certificate is not valid yet");
   }
-  const trust::Authority* authority = AuthorityOf(paper.leaf.authority);
-  if (authority == nullptr) return absl::InvalidArgumentError("an authority of nobody signed it");
-  if (!bundle.Contains(authority->root)) {
+  const Ca* signer = FindCa(paper.leaf.authority.hex());
+  if (signer == nullptr) return absl::InvalidArgumentError("an authority of nobody signed it");
+  if (!bundle.Contains(signer->set.authority.root)) {
     return absl::FailedPreconditionError("it chains to a root that is not in the trust bundle");
   }
   pending_ = 0;

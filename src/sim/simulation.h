@@ -72,7 +72,6 @@ class Simulation {
   std::vector<std::unique_ptr<AgentNode>> agents_;
   bool calm_ = false;
   size_t leg_ = 0;  // of options_.way, the last that was offered
-  std::string wished_ = "A1";
   int64_t finished_ = 0;
   Result result_;
 };

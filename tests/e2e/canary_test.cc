@@ -8,7 +8,7 @@
 #include "base/status.h"
 #include "envoy/admin.h"
 #include "envoy/bootstrap.h"
-#include "fixture.h"
+#include "rotation_fixture.h"
 #include "trust/authority.h"
 
 namespace capstan::e2e {
@@ -106,26 +106,14 @@ class PinnedWorkload {
   std::unique_ptr<mesh::Process> envoy_;
 };
 
-class CanaryTest : public MeshTest {
+class CanaryTest : public RotatingTest {
  protected:
   void TearDown() override {
     pinned_traffic_.reset();
     pinned_.reset();
-    MeshTest::TearDown();
-  }
-  json Rotation() {
-    auto said =
-        mesh::RunProgram({"sh", "-c",
-                          absl::StrCat(tools_.programs, "/capstan rotate status -o json --socket ",
-                                       mesh_->ControlSocket(), "; true")});
-    json rotation = json::parse(said.value_or(""), nullptr, false);
-    return rotation.is_object() ? rotation : json::object();
+    RotatingTest::TearDown();
   }
   std::string Gate() { return Rotation().value("gate", json::object()).value("name", ""); }
-  bool Finished() {
-    const std::string state = Rotation().value("state", "");
-    return state != "running" && state != "paused";
-  }
   std::string IssuerOf(const std::string& workload) {
     auto held = mesh_->Held(workload);
     return held.ok() ? absl::BytesToHexString(held->chain.front().authority_key_id()) : "";
