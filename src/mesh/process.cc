@@ -14,6 +14,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
@@ -31,6 +32,27 @@ std::vector<char*> Pointers(const std::vector<std::string>& strings) {
   for (const std::string& s : strings) pointers.push_back(const_cast<char*>(s.c_str()));
   pointers.push_back(nullptr);
   return pointers;
+}
+
+// From here on the kernel gives ports to outgoing connections.
+int FirstEphemeralPort() {
+  constexpr int kLinuxDefault = 32'768;
+  const std::string range = ReadFile("/proc/sys/net/ipv4/ip_local_port_range").value_or("");
+  int first = 0;
+  return absl::SimpleAtoi(range.substr(0, range.find('\t')), &first) ? first : kLinuxDefault;
+}
+
+absl::Status TryBind(int port) {
+  const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return ErrnoError(errno, "socket");
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(static_cast<uint16_t>(port));
+  const int failed = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address));
+  const int error = errno;
+  close(fd);
+  return failed == 0 ? absl::OkStatus() : ErrnoError(error, absl::StrCat("port ", port));
 }
 
 std::string Describe(int wait_status) {
@@ -142,17 +164,17 @@ absl::StatusOr<std::string> RunProgram(const std::vector<std::string>& argv,
 }
 
 absl::StatusOr<int> FreePort() {
-  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  bool ok = fd >= 0 && bind(fd, reinterpret_cast<sockaddr*>(&address), size) == 0 &&
-            getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0;
-  int error = errno;
-  if (fd >= 0) close(fd);
-  if (!ok) return ErrnoError(error, "cannot find a free port on 127.0.0.1");
-  return ntohs(address.sin_port);
+  constexpr int kLowest = 10'000;
+  const int end = FirstEphemeralPort();
+  absl::Status why = absl::NotFoundError("the kernel gives every port to outgoing connections");
+  for (int attempt = 0; attempt < 100 && end > kLowest; ++attempt) {
+    uint32_t drawn = 0;
+    SystemRandom().Fill(&drawn, sizeof(drawn));
+    const int port = kLowest + static_cast<int>(drawn % static_cast<uint32_t>(end - kLowest));
+    why = TryBind(port);
+    if (why.ok()) return port;
+  }
+  return Annotate(why, "cannot find a free port on 127.0.0.1");
 }
 
 }  // namespace capstan::mesh

@@ -51,7 +51,8 @@ class Process {
 absl::StatusOr<std::string> RunProgram(const std::vector<std::string>& argv,
                                        absl::Duration timeout = absl::Seconds(60));
 
-// A TCP port of 127.0.0.1 that nobody listens on. Another process may take it before its user does.
+// A TCP port of 127.0.0.1 that nobody listens on, below those that the kernel gives to outgoing
+// connections: none of those takes it before its user does. Another program that listens may.
 absl::StatusOr<int> FreePort();
 
 // Polls `done` until it holds; false at the timeout.

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <fstream>
 
 #include "absl/strings/str_cat.h"
 #include "base/files.h"
@@ -59,6 +60,13 @@ TEST(FreePort, CanBeListenedOn) {
   auto port = FreePort();
   ASSERT_TRUE(port.ok());
   EXPECT_GT(*port, 1023);
+}
+
+TEST(FreePort, IsNoneThatAnOutgoingConnectionTakes) {
+  std::ifstream file("/proc/sys/net/ipv4/ip_local_port_range");
+  int first = 0;
+  ASSERT_TRUE(file >> first);
+  for (int i = 0; i < 50; ++i) EXPECT_LT(FreePort().value(), first);
 }
 
 }  // namespace

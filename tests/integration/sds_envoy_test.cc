@@ -2,11 +2,9 @@
 // Real Envoys that take their secrets from SdsServer. What they accept is judged by full
 // handshakes, never by what they acknowledged: an Envoy can acknowledge a bundle that it does not
 // use.
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -22,6 +20,7 @@
 #include "absl/strings/str_replace.h"
 #include "base/files.h"
 #include "base/metrics.h"
+#include "mesh/process.h"
 #include "rpc/sds_server.h"
 #include "x509/certificate.h"
 #include "x509/handshake.h"
@@ -35,18 +34,6 @@ constexpr char kId[] = "spiffe://cluster.local/ns/foo/sa/httpbin";
 std::string EnvoyBinary() {
   const char* tools = std::getenv("CAPSTAN_TOOLS_DIR");
   return absl::StrCat(tools != nullptr ? tools : CAPSTAN_DEFAULT_TOOLS_DIR, "/envoy");
-}
-
-int FreePort() {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  ::bind(fd, reinterpret_cast<sockaddr*>(&address), size);
-  ::getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  ::close(fd);
-  return ntohs(address.sin_port);
 }
 
 // Roots and leaves by the openssl command. All roots have the same subject, as Istio's do.
@@ -93,7 +80,7 @@ class Pki {
 class Envoy {
  public:
   Envoy(const std::string& folder, const std::string& socket, const std::string& api_type)
-      : port_(FreePort()), log_(folder + "/envoy.log") {
+      : port_(mesh::FreePort().value()), log_(folder + "/envoy.log") {
     const std::string config = folder + "/envoy.yaml";
     std::ofstream(config) << absl::StrReplaceAll(
         kConfig, {{"@PORT@", absl::StrCat(port_)}, {"@SOCKET@", socket}, {"@API@", api_type}});
