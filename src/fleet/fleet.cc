@@ -10,10 +10,6 @@
 namespace capstan::fleet {
 namespace {
 
-// Agents report at least every half minute; what is older than this was told before our own clock
-// was set.
-constexpr absl::Duration kClockIsFresh = absl::Minutes(2);
-
 bool HasUnexpiredLeaf(const Workload& workload, absl::Time now) {
   return workload.leaf.not_after > now || workload.credential.not_after > now ||
          (workload.report.has_value() && workload.report->leaf.not_after > now);
@@ -92,6 +88,7 @@ absl::StatusOr<int64_t> Fleet::Connect(const Key& key, absl::Time now) {
   // What an earlier connection said may be of an agent that is no more.
   workload.report.reset();
   workload.clock_offset.reset();
+  offsets_.Forget(key);
   Touch(key, now);
   return workload.generation;
 }
@@ -111,7 +108,7 @@ absl::Status Fleet::Fold(const Key& key, int64_t generation, Report report, absl
   for (const Consumer& consumer : report.consumers) workload.known_consumers.push_back(consumer.id);
   if (report.agent_time.has_value()) {
     workload.clock_offset = *report.agent_time - now;
-    workload.clock_told = now;
+    offsets_.Tell(key, *workload.clock_offset, now);
   }
   NoteFailed(report, now, workload);
   workload.report = std::move(report);
@@ -124,6 +121,7 @@ void Fleet::Disconnect(const Key& key, int64_t generation, absl::Time now) {
   auto there = workloads_.find(key);
   if (there == workloads_.end() || there->second.generation != generation) return;
   there->second.generation = 0;
+  offsets_.Forget(key);
   there->second.last_seen = now;
   --connected_;
   Touch(key, now);
@@ -139,11 +137,6 @@ void Fleet::Forget(absl::Time now) {
   }
 }
 
-int64_t Fleet::Population(absl::Time now) const {
-  return std::count_if(workloads_.begin(), workloads_.end(),
-                       [&](const auto& entry) { return HasUnexpiredLeaf(entry.second, now); });
-}
-
 std::map<std::string, int64_t> Fleet::UnexpiredLeaves(absl::Time now) const {
   std::map<std::string, int64_t> counts;
   for (const auto& [key, workload] : workloads_) {
@@ -152,19 +145,6 @@ std::map<std::string, int64_t> Fleet::UnexpiredLeaves(absl::Time now) const {
     }
   }
   return counts;
-}
-
-std::optional<absl::Duration> Fleet::ClockOffset(absl::Time now) const {
-  std::vector<absl::Duration> offsets;
-  for (const auto& [key, workload] : workloads_) {
-    if (!workload.connected() || !workload.clock_offset) continue;
-    if (absl::AbsDuration(now - workload.clock_told) > kClockIsFresh) continue;
-    offsets.push_back(*workload.clock_offset);
-  }
-  if (offsets.empty()) return std::nullopt;
-  auto middle = offsets.begin() + static_cast<std::ptrdiff_t>(offsets.size() / 2);
-  std::nth_element(offsets.begin(), middle, offsets.end());
-  return *middle;
 }
 
 void Fleet::Measure(const Target& target, absl::Time now) {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "fleet/clock_offsets.h"
 #include "fleet/standing.h"
 #include "fleet/workload.h"
 
@@ -84,18 +85,20 @@ class Fleet {
   const std::map<Key, Workload>& workloads() const { return workloads_; }
   const Workload* Find(const Key& key) const;
   int64_t connected() const { return connected_; }
-  // Holders of an unexpired leaf.
-  int64_t Population(absl::Time now) const;
   // Unexpired leaves of each authority, by what was issued last to each workload and purpose.
   std::map<std::string, int64_t> UnexpiredLeaves(absl::Time now) const;
   // The median of what connected agents' clocks are ahead of ours; nullopt where none told lately.
-  std::optional<absl::Duration> ClockOffset(absl::Time now) const;
+  std::optional<absl::Duration> ClockOffset(absl::Time now) { return offsets_.Median(now); }
 
   // Measures everybody against `target` from here on, each again whenever something about it
   // changes: looking at the sums costs no walk through the population.
   void Measure(const Target& target, absl::Time now);
   // Of Measure()'s target, at `now`.
   const Tally& TallyAt(absl::Time now);
+  // Connected, or holders of an unexpired leaf.
+  int64_t Population(absl::Time now) { return TallyAt(now).population; }
+  // How many lacked something of it when it was looked at or told of last.
+  size_t lacking() const { return tally_.lacking.size(); }
 
  private:
   void Touch(const Key& key, absl::Time now);
@@ -105,6 +108,7 @@ class Fleet {
   std::map<Key, Workload> workloads_;
   int64_t connected_ = 0;
   int64_t last_generation_ = 0;
+  ClockOffsets offsets_;  // of the connected
 
   Target target_;
   Tally tally_;

@@ -96,9 +96,8 @@ struct Workload {
   std::vector<std::string> known_consumers;  // from the durable record, until a report comes
   int64_t generation = 0;                    // of the stream that speaks for it; 0: not connected
   absl::Time last_seen = absl::InfinitePast();
-  // The agent's wall clock minus ours, and when it said so by ours; of this connection.
+  // The agent's wall clock minus ours, as this connection told it.
   std::optional<absl::Duration> clock_offset;
-  absl::Time clock_told = absl::InfinitePast();
   std::optional<FirstFailed> first_failed;  // kept while connections come and go
   bool connected() const { return generation != 0; }
 };

@@ -17,7 +17,6 @@
 namespace capstan::server {
 namespace {
 
-constexpr absl::Duration kForgetEvery = absl::Minutes(1);
 // Tokens and leaves that expired are kept a little, for clocks that are behind and for questions.
 constexpr absl::Duration kKeepExpired = absl::Hours(1);
 constexpr absl::Duration kKeepUnconfirmed = absl::Hours(24 * 30);
@@ -154,7 +153,7 @@ rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Ti
     seen.anybody = !fleet_.workloads().empty();
     seen.clock_offset = fleet_.ClockOffset(now);
   }
-  if (gate.kind == rotation::GateKind::kNone) return seen;
+  if (!AsksForJoinFiles(gate)) return seen;
   absl::StatusOr<std::vector<store::TokenRecord>> open = store_.OpenTokens(now);
   if (!open.ok()) {
     // Nobody knows how many there are: that is no open gate.
@@ -173,10 +172,14 @@ std::map<std::string, rotation::Baseline> ControlPlane::Baselines(absl::Time now
   return BaselinesOf(fleet_, now);
 }
 
+// A look at the gate costs as much as there are holders, and while they are many, none of their
+// reports opens it.
 void ControlPlane::AdvanceSoon() {
-  constexpr absl::Duration kGather = absl::Milliseconds(50);
   if (advancing_.exchange(true)) return;
-  background_.After(kGather, [this] {
+  const absl::Duration gather =
+      std::clamp(absl::Microseconds(500) * static_cast<int64_t>(fleet_.lacking()),
+                 absl::Milliseconds(50), absl::Milliseconds(1000));
+  background_.After(gather, [this] {
     advancing_ = false;
     if (absl::Status advanced = keeper_.Advance(); !advanced.ok()) {
       log::Warn("the rotation does not go on", {{"why", advanced.message()}});
@@ -510,10 +513,9 @@ void ControlPlane::Housekeep() {
   housekeeping_.Set(options_.housekeep_every, [this] { Housekeep(); });
 }
 
-// Once a minute: each is a look through the whole population.
 absl::Status ControlPlane::ForgetTheExpired() {
   if (clock_.Monotonic() < forget_at_) return absl::OkStatus();
-  forget_at_ = clock_.Monotonic() + kForgetEvery;
+  forget_at_ = clock_.Monotonic() + options_.survey_every();
   // By a clock that nobody confirms, whoever is forgotten may still be out there.
   const absl::Time now = clock_.Now();
   const bool sure = rotation::ClockDoubt(Observe({}, now), options_.keeper.rotation).empty();

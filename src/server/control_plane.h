@@ -50,6 +50,8 @@ struct ControlPlaneOptions {
   rotation::TimerPolicy timer = {};
   // How often it looks at what time itself changes.
   absl::Duration housekeep_every = absl::Seconds(1);
+  // Whatever looks through the whole population.
+  absl::Duration survey_every() const { return 60 * housekeep_every; }
 };
 
 // A leaf that may be signed now: planned, admitted, and its expiry reserved.
@@ -169,7 +171,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   bool NoteSource(const absl::Status& why);
   void Changed();
   // Something was seen that may open a gate: soon, and for many at once.
-  void AdvanceSoon();
+  void AdvanceSoon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PublishUpdate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(publishing_);
   void RefreshProbing();
   absl::StatusOr<std::vector<std::string>> SignProbe(const authn::Caller& caller,

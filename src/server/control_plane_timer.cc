@@ -13,8 +13,6 @@
 namespace capstan::server {
 namespace {
 
-constexpr absl::Duration kSurveyEvery = absl::Minutes(1);
-
 // The key of a CA that signed, or signs, as a root: what an intermediate is made with.
 bool HasRootKey(const rotation::Situation& situation, const x509::Certificate& root) {
   const auto standing = situation.authorities.find(trust::AuthorityId::Of(root));
@@ -104,10 +102,9 @@ std::string ControlPlane::issuance_error() const {
   return issuance_error_;
 }
 
-// Once a minute: a look through the whole population.
 void ControlPlane::SurveyTheFleet() {
   if (clock_.Monotonic() < survey_at_) return;
-  survey_at_ = clock_.Monotonic() + kSurveyEvery;
+  survey_at_ = clock_.Monotonic() + options_.survey_every();
   absl::MutexLock lock(&mutex_);
   survey_ = SurveyOf(fleet_.workloads());
 }

@@ -136,12 +136,14 @@ rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::G
   return seen;
 }
 
+bool AsksForJoinFiles(const rotation::Gate& gate) {
+  return gate.kind == GateKind::kTrust || gate.kind == GateKind::kCanary ||
+         gate.kind == GateKind::kAgents;
+}
+
 std::vector<Holder> JoinFileHolders(const std::vector<store::TokenRecord>& open,
                                     const rotation::Gate& gate) {
   std::vector<Holder> holders;
-  const bool asks = gate.kind == GateKind::kTrust || gate.kind == GateKind::kCanary ||
-                    gate.kind == GateKind::kAgents;
-  if (!asks) return holders;
   for (const store::TokenRecord& token : open) {
     if (token.sequence >= gate.bundle.sequence) continue;
     holders.push_back(
