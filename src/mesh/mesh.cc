@@ -82,13 +82,23 @@ absl::Status Mesh::StartAll(const trust::CaFiles& ca_files) {
 }
 
 absl::Status Mesh::StartControlPlane() {
-  std::vector<std::string> argv = {
-      absl::StrCat(options_.tools.programs, "/capstand"), "--state-dir", Path("capstand"),
-      "--listen", Loopback(control_port_), "--advertise", Loopback(control_port_), "--http",
-      Loopback(http_port_), "--trust-domain", options_.trust_domain, "--default-ttl",
-      absl::FormatDuration(options_.leaf_ttl),
-      // Made for this mesh a moment ago.
-      "--foreign-leaf-ttl", "0s", "--rotation-soak", absl::FormatDuration(options_.soak)};
+  std::vector<std::string> argv = {absl::StrCat(options_.tools.programs, "/capstand"),
+                                   "--state-dir",
+                                   Path("capstand"),
+                                   "--listen",
+                                   Loopback(control_port_),
+                                   "--advertise",
+                                   Loopback(control_port_),
+                                   "--http",
+                                   Loopback(http_port_),
+                                   "--trust-domain",
+                                   options_.trust_domain,
+                                   "--default-ttl",
+                                   absl::FormatDuration(options_.leaf_ttl),
+                                   "--foreign-leaf-ttl",
+                                   absl::FormatDuration(options_.foreign_leaf_ttl),
+                                   "--rotation-soak",
+                                   absl::FormatDuration(options_.soak)};
   if (has_ca_directory_) argv.insert(argv.end(), {"--cacerts", ca_directory_});
   argv.insert(argv.end(), options_.capstand_flags.begin(), options_.capstand_flags.end());
   CAPSTAN_RETURN_IF_ERROR(Launch("capstand", std::move(argv), options_.capstand_environment));

@@ -43,7 +43,8 @@ class Mesh {
     std::string folder;  // everything is kept here; must be empty or missing; short (socket paths)
     std::string trust_domain = "cluster.local";
     absl::Duration leaf_ttl = absl::Hours(24);
-    absl::Duration soak = absl::Seconds(1);  // of every gate of a rotation
+    absl::Duration soak = absl::Seconds(1);                  // of every gate of a rotation
+    absl::Duration foreign_leaf_ttl = absl::ZeroDuration();  // its CA was made a moment ago
     std::vector<std::string> capstand_flags = {};
     std::vector<std::string> capstand_environment = {};  // "NAME=value"
   };

@@ -160,6 +160,16 @@ void AddRotation(Settings& settings, Config& config) {
                 "for how long others' leaves are assumed to be out there when an existing CA is "
                 "adopted; 0s: it never signed elsewhere",
                 "max-ttl", std::optional<absl::Duration>(), &config.foreign_leaf_ttl);
+  settings.CustomList(
+      "foreign-signers",
+      "who else signs under a root that capstand trusts: it keeps that root from leaving until it "
+      "is excluded by name, or no longer in this list; may be given more than once",
+      "NAME=FINGERPRINT",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.foreign_signers, ParseForeignSigners(text));
+        return absl::OkStatus();
+      },
+      [&config] { return ToString(config.foreign_signers); });
   AddDurationOr(settings, "retired-key-retention",
                 "how long the key of a retired authority is kept, sealed; keep: for ever", "keep",
                 absl::InfiniteDuration(), &config.retired_key_retention);

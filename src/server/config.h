@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "rotation/machine.h"
 #include "rotation/schedule.h"
+#include "server/foreign_signers.h"
 #include "spiffe/spiffe_id.h"
 #include "x509/key.h"
 
@@ -43,6 +44,7 @@ struct Config {
   rotation::TimerPolicy timer;
   // For how long leaves of others are assumed under a root that is adopted; nullopt: max_ttl.
   std::optional<absl::Duration> foreign_leaf_ttl;
+  std::vector<ForeignSigner> foreign_signers;
   absl::Duration retired_key_retention = absl::Hours(168);  // InfiniteDuration(): for ever
   double issue_per_second = 0;                              // 0: as many as the signer stands
   log::Format log_format = log::Format::kText;

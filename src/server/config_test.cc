@@ -66,6 +66,10 @@ TEST(ConfigTest, HowARotationIsWalked) {
   EXPECT_EQ(config.rotation.soak, absl::Minutes(1));
   EXPECT_EQ(config.foreign_leaf_ttl, absl::ZeroDuration());
   EXPECT_EQ(config.retired_key_retention, absl::InfiniteDuration());
+  config =
+      Load({"--foreign-signers", "west=aabbccdd", "--foreign-signers", "east=11223344"})->config;
+  EXPECT_EQ(config.foreign_signers.size(), 2u);
+  EXPECT_THAT(Refusal({"--foreign-signers", "west"}), HasSubstr("NAME=FINGERPRINT"));
   EXPECT_THAT(Refusal({"--reload", "now"}), HasSubstr("neither gated nor immediate"));
   EXPECT_THAT(Refusal({"--rotation-absent", "later"}), HasSubstr("nor wait"));
   EXPECT_THAT(Load({"--print-config"})->output, HasSubstr("rotation-absent: wait"));

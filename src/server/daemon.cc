@@ -57,7 +57,7 @@ ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& t
       TrustKeeperOptions{
           policy, NamesFor(trust_domain, config.listen, advertise, config.serving_names),
           config.serving_ttl, config.rotation, config.foreign_leaf_ttl.value_or(config.max_ttl),
-          config.retired_key_retention, config.timer.intermediate_at > 0},
+          config.foreign_signers, config.retired_key_retention, config.timer.intermediate_at > 0},
       config.listen,
       advertise,
       config.cacerts,

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The operator's calls about rotations.
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -185,6 +186,13 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
           {rotation::Holder::Kind::kAbsent, HolderName(key), standing.trusts, standing.until});
     }
   }
+  std::set<std::string> leaving;
+  if (const auto trust = keeper_.trust(); trust != nullptr) {
+    for (const x509::Certificate& root : trust->bundle.roots()) {
+      if (!set.bundle.Contains(root)) leaving.insert(root.FingerprintHex());
+    }
+  }
+  for (rotation::Holder& other : keeper_.OthersUnder(leaving)) away.push_back(std::move(other));
   std::vector<rotation::Finding> findings = rotation::Preflight(input, now);
   if (!canary.has_value()) return PlanMessage(findings, steps, away, pace);
   const CanaryView view = ViewOf(*canary, now);

@@ -51,7 +51,8 @@ class RotationTest : public ::testing::Test {
     TrustKeeperOptions keeper{
         .serving_names = NamesFor(domain, "127.0.0.1:15012", "127.0.0.1:15012", {}),
         .rotation = {.soak = absl::Seconds(10)},
-        .foreign_leaf_ttl = foreign_leaf_ttl_};
+        .foreign_leaf_ttl = foreign_leaf_ttl_,
+        .foreign_signers = foreign_signers_};
     plane_ = std::make_unique<ControlPlane>(
         ControlPlaneOptions{domain, keeper, "127.0.0.1:15012", "ca.example:15012", "", {}}, store_,
         *keystore::SealedKeys::Open(seal_key_, keystore::SealedKeys::IfMissing::kCreate,
@@ -139,6 +140,7 @@ class RotationTest : public ::testing::Test {
   const x509::Certificate& RootOf(const TestPki& pki) { return pki.root.certificate; }
 
   absl::Duration foreign_leaf_ttl_ = absl::ZeroDuration();
+  std::vector<ForeignSigner> foreign_signers_;
   FakeClock clock_{TestNow()};
   ManualExecutor executor_{clock_};
   const std::string seal_key_ = absl::StrCat(::testing::TempDir(), "/seal-", SystemRandom().Uuid());
@@ -363,6 +365,23 @@ TEST_F(RotationTest, LeavesThatOthersMayHaveSignedHoldTheLastGateOfTheirRoot) {
   EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
   clock_.Advance(absl::Hours(24));
   Pass(absl::Seconds(20), {});
+  EXPECT_FALSE(plane_->trust()->bundle.Contains(RootOf(a_)));
+}
+
+TEST_F(RotationTest, ADeclaredSignerHoldsTheLastGateOfItsRootForAsLongAsItIsDeclared) {
+  foreign_signers_ = {{"west", RootOf(a_).FingerprintHex().substr(0, 16)}};
+  Restart();
+  ASSERT_TRUE(Offer(a_).ok());
+  ASSERT_TRUE(Offer(b_).ok());
+  clock_.Advance(absl::Hours(24 * 30));
+  Pass(absl::Seconds(40), {});
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+  ASSERT_EQ(View().decision.gate.holders.size(), 1u);
+  EXPECT_EQ(View().decision.gate.holders[0].name, "west");
+  EXPECT_EQ(View().decision.gate.holders[0].kind, rotation::Holder::Kind::kForeign);
+  foreign_signers_.clear();
+  Restart();
+  Pass(absl::Seconds(40), {});
   EXPECT_FALSE(plane_->trust()->bundle.Contains(RootOf(a_)));
 }
 

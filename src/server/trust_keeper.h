@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,7 @@
 #include "rotation/canary.h"
 #include "rotation/machine.h"
 #include "rotation/observer.h"
+#include "server/foreign_signers.h"
 #include "server/issuers.h"
 #include "server/published.h"
 #include "server/reservation.h"
@@ -51,6 +53,8 @@ struct TrustKeeperOptions {
   // For how long others' leaves are assumed to be out there when material that existed before is
   // adopted; zero: it never signed elsewhere.
   absl::Duration foreign_leaf_ttl = absl::ZeroDuration();
+  // Who else signs, for as long as it is said here.
+  std::vector<ForeignSigner> foreign_signers = {};
   // How long the key of a retired authority is kept; InfiniteDuration(): for ever.
   absl::Duration retired_key_retention = absl::Hours(24 * 7);
   // The key of a root that is trusted is kept for as long as it is: intermediates are made with it.
@@ -137,6 +141,8 @@ class TrustKeeper {
   std::optional<rotation::Wish> wish() const;  // what desired() says
   // CAs that may have signed CRLs of a new set.
   std::vector<x509::Certificate> KnownCas() const;
+  // Whose leaves under these roots (fingerprints in hex) no record here tells of.
+  std::vector<rotation::Holder> OthersUnder(const std::set<std::string>& roots) const;
 
   // Signs for an authority whatever its state, if its key is at hand: for probe certificates, which
   // no reservation covers. NotFound: there is no such authority; FailedPrecondition: no key.
@@ -160,6 +166,8 @@ class TrustKeeper {
   // trust_walk.cc
   absl::Status Walk(Outcome& outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status TakeSteps(Outcome& outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  std::vector<rotation::Holder> Others(const rotation::Gate& gate, absl::Time now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   rotation::Observation Look(const rotation::Gate& gate, absl::Time now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void FindRises(absl::Time now, rotation::Observation& seen) const

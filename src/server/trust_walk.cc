@@ -90,16 +90,30 @@ absl::Status TrustKeeper::TakeSteps(Outcome& outcome) {
   }
 }
 
+// Whose leaves, under what is to leave, no record here tells of.
+std::vector<Holder> TrustKeeper::Others(const rotation::Gate& gate, absl::Time now) const {
+  std::vector<Holder> others = HoldersAmong(options_.foreign_signers, gate.leaving_roots);
+  for (const auto& [signer, unseen] : unseen_) {
+    if (unseen.until <= now || !gate.Concerns(signer)) continue;
+    const bool foreign = absl::StartsWith(signer, "root:");
+    others.push_back({foreign ? Holder::Kind::kForeign : Holder::Kind::kUnrecorded, signer,
+                      unseen.why, unseen.until});
+  }
+  return others;
+}
+
+std::vector<Holder> TrustKeeper::OthersUnder(const std::set<std::string>& roots) const {
+  absl::MutexLock lock(&mutex_);
+  rotation::Gate gate{.kind = rotation::GateKind::kMove};
+  gate.leaving_roots = roots;
+  return Others(gate, clock_.Now());
+}
+
 // What the observer sees, and what the keeper itself knows to keep this gate shut.
 Observation TrustKeeper::Look(const rotation::Gate& gate, absl::Time now) {
   if (gate.kind == rotation::GateKind::kNone) return {};
   Observation seen = observer_.Observe(gate, now);
-  for (const auto& [signer, unseen] : unseen_) {
-    if (unseen.until <= now || !gate.Concerns(signer)) continue;
-    const bool foreign = absl::StartsWith(signer, "root:");
-    seen.holders.push_back({foreign ? Holder::Kind::kForeign : Holder::Kind::kUnrecorded, signer,
-                            unseen.why, unseen.until});
-  }
+  for (Holder& other : Others(gate, now)) seen.holders.push_back(std::move(other));
   if (gate.kind == rotation::GateKind::kCanary) FindRises(now, seen);
   std::sort(seen.holders.begin(), seen.holders.end(),
             [](const Holder& a, const Holder& b) { return a.name < b.name; });
