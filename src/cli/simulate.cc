@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // capstan simulate
+#include <unistd.h>
+
 #include <iostream>
 #include <iterator>
 #include <memory>
@@ -45,8 +47,8 @@ int CodeOf(const sim::Violation& violation) {
   return kFailed;
 }
 
-std::string Fingerprint(const sim::Result& result) {
-  return absl::StrFormat("%016x", result.fingerprint);
+std::string Hex(uint64_t fingerprint) {
+  return absl::StrFormat("%016x", fingerprint);
 }
 
 // When a phase was first seen, by the minute.
@@ -66,7 +68,7 @@ nlohmann::ordered_json ToJson(const sim::Options& options, const sim::Result& re
   for (const auto& [name, value] : sim::Describe(options)) json["options"][name] = value;
   json["events"] = result.events;
   json["simulated_seconds"] = absl::ToInt64Seconds(result.ended);
-  json["fingerprint"] = Fingerprint(result);
+  json["fingerprint"] = Hex(result.fingerprint);
   json["certificates"] = result.certificates;
   json["control_restarts"] = result.control_restarts;
   json["rotations"] = result.rotations;
@@ -100,7 +102,7 @@ void PrintResult(const sim::Result& result) {
   for (const auto& [phase, since] : PhasesOf(result)) {
     std::cout << absl::StrFormat("  %-12s from %s on\n", phase, absl::FormatDuration(since));
   }
-  std::cout << "fingerprint " << Fingerprint(result) << "\n";
+  std::cout << "fingerprint " << Hex(result.fingerprint) << "\n";
   if (result.violation.has_value()) {
     std::cout << "BROKEN after " << absl::FormatDuration(result.violation->at) << ": "
               << result.violation->checker << ": " << result.violation->text << "\n";
@@ -124,8 +126,11 @@ void WriteChart(const SimulateFlags& flags, const sim::Options& options,
   }
 }
 
-// The exit code; kDone where nothing was broken.
-int RunSeed(const SimulateFlags& flags, const sim::Options& options) {
+struct Ran {
+  int code = kDone;  // the exit code; kDone where nothing was broken
+  uint64_t fingerprint = 0;
+};
+Ran RunSeed(const SimulateFlags& flags, const sim::Options& options) {
   const bool one = flags.seeds == 1;
   const bool text = flags.output == "text";
   if (one && text) PrintOptions(options);
@@ -144,9 +149,31 @@ int RunSeed(const SimulateFlags& flags, const sim::Options& options) {
   }
   if (!same) {
     std::cout << "seed " << options.seed << ": the second run was another one\n";
-    return kNotDeterministic;
+    return {kNotDeterministic, result.fingerprint};
   }
-  return result.violation.has_value() ? CodeOf(*result.violation) : kDone;
+  return {result.violation.has_value() ? CodeOf(*result.violation) : kDone, result.fingerprint};
+}
+
+// Every seed in turn; the code of the first that was broken.
+int RunSeeds(const SimulateFlags& flags, const std::string& fleet) {
+  const bool tell = flags.seeds > 1 && isatty(STDERR_FILENO) == 1;
+  int code = kDone;
+  uint64_t broken = 0;
+  uint64_t fingerprint = 0;
+  for (uint64_t i = 0; i < flags.seeds; ++i) {
+    const Ran ran = RunSeed(flags, OptionsOf(flags, fleet, flags.seed + i));
+    fingerprint = fingerprint * 31 + ran.fingerprint;
+    if (ran.code != kDone) ++broken;
+    if (code == kDone) code = ran.code;
+    if (tell)
+      std::cerr << "\r" << i + 1 << " of " << flags.seeds << " seeds, " << broken << " broken ";
+  }
+  if (tell) std::cerr << "\n";
+  if (flags.seeds > 1 && flags.output == "text") {
+    std::cout << flags.seeds << " seeds from " << flags.seed << " on: " << broken
+              << " broken, fingerprint " << Hex(fingerprint) << "\n";
+  }
+  return code;
 }
 
 void Simulate(const SimulateFlags& flags) {
@@ -161,17 +188,7 @@ void Simulate(const SimulateFlags& flags) {
     fleet = *std::move(read);
   }
   log::Configure(log::Format::kText, flags.logs ? log::Level::kInfo : log::Level::kOff);
-  int code = kDone;
-  uint64_t broken = 0;
-  for (uint64_t seed = flags.seed; seed < flags.seed + flags.seeds; ++seed) {
-    const int one = RunSeed(flags, OptionsOf(flags, fleet, seed));
-    if (one != kDone) ++broken;
-    if (code == kDone) code = one;
-  }
-  if (flags.seeds > 1 && flags.output == "text") {
-    std::cout << flags.seeds << " seeds from " << flags.seed << " on: " << broken << " broken\n";
-  }
-  if (code != kDone) throw CLI::RuntimeError(code);
+  if (const int code = RunSeeds(flags, fleet); code != kDone) throw CLI::RuntimeError(code);
 }
 
 std::string Codes() {

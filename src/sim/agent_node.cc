@@ -56,7 +56,7 @@ struct AgentNode::Process final : public lifecycle::CaClient {
             .id = node.id_,
             .instance = kInstance,
             .ttl = absl::ZeroDuration(),
-            .policy = {}};
+            .policy = {.longest_sleep = node.around_.options.longest_sleep}};
   }
   lifecycle::Driver::Ports PortsFor(PaperEnrolment& paper, std::function<void()> serve) {
     return {.executor = node.executor_,
@@ -325,7 +325,9 @@ struct AgentNode::Process final : public lifecycle::CaClient {
         control->Close(to, absl::UnavailableError("keepalive watchdog timeout"));
       });
     }
-    report_timer.Set(node.around_.options.heartbeat, [this] { SendReport(); });
+    if (node.around_.options.idle_heartbeats || node.around_.control.rotates()) {
+      report_timer.Set(node.around_.options.heartbeat, [this] { SendReport(); });
+    }
   }
 
   AgentNode& node;
@@ -566,6 +568,10 @@ void AgentNode::Die() {
   envoy_.reset();
   LookAtEnvoy();
   TellChecker();
+}
+
+void AgentNode::Report() {
+  if (process_ != nullptr) process_->ReportSoon();
 }
 
 void AgentNode::Heal() {

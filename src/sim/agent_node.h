@@ -45,6 +45,8 @@ class AgentNode {
   void FailWritesUntil(absl::Duration until);
   // Both for good; their certificates live on in the record.
   void Die();
+  // A report between two heartbeats.
+  void Report();
   // All is well from here on.
   void Heal();
 

@@ -2,6 +2,7 @@
 #include "sim/cas.h"
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "base/random.h"
@@ -53,10 +54,13 @@ int RootOf(const std::string& authority_hex) {
 }
 
 Roots RootsOf(const trust::Bundle& bundle) {
+  static const auto& known = *new std::map<std::string, int>([] {
+    std::map<std::string, int> made;
+    for (const Ca& ca : AllCas()) made[ca.set.authority.root.fingerprint()] = ca.root;
+    return made;
+  }());
   Roots roots = 0;
-  for (const Ca& ca : AllCas()) {
-    if (bundle.Contains(ca.set.authority.root)) roots |= 1U << ca.root;
-  }
+  for (const x509::Certificate& root : bundle.roots()) roots |= 1U << known.at(root.fingerprint());
   return roots;
 }
 

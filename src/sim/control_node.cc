@@ -105,7 +105,7 @@ void ControlNode::Boot() {
 
 void ControlNode::WatchDisk() {
   DieIfDiskDid();
-  if (up()) executor_.After(absl::Seconds(1), [this] { WatchDisk(); });
+  if (up()) executor_.After(options_.housekeep_every, [this] { WatchDisk(); });
 }
 
 void ControlNode::Crash(absl::Duration down) {

@@ -102,6 +102,9 @@ class ControlNode {
   std::shared_ptr<const lifecycle::Trust> Parse(
       const std::shared_ptr<const fleet::v1::TrustUpdate>& update);
 
+  // Whether a rotation was under way when somebody looked last.
+  void set_rotates(bool rotates) { rotates_ = rotates; }
+  bool rotates() const { return rotates_; }
   int64_t granted() const { return granted_; }
   int64_t restarts() const { return restarts_; }
 
@@ -144,6 +147,7 @@ class ControlNode {
   int64_t granted_ = 0;
   int64_t restarts_ = 0;
   int serving_root_ = -1;
+  bool rotates_ = false;
   std::shared_ptr<const fleet::v1::TrustUpdate> parsed_update_;
   std::shared_ptr<const lifecycle::Trust> parsed_;
 };

@@ -120,6 +120,10 @@ absl::StatusOr<Options> ParseFleetFile(const std::string& text, uint64_t seed) {
   options.leaf_ttl = absl::Hours(24);
   options.trouble = absl::Hours(72);
   options.heartbeat = absl::Seconds(100);
+  // No clock of theirs is set, and a rotation that waits looks no closer.
+  options.idle_heartbeats = false;
+  options.longest_sleep = absl::Hours(1);
+  options.housekeep_every = absl::Seconds(10);
   options.fault_length = absl::Minutes(10);
   options.control_crash = absl::Hours(24 * 7);
   Rates rates;

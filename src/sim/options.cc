@@ -74,6 +74,8 @@ std::vector<std::pair<std::string, std::string>> Describe(const Options& options
           {"issue-per-second", absl::StrCat(options.issue_per_second)},
           {"housekeep-every", Text(options.housekeep_every)},
           {"heartbeat", Text(options.heartbeat)},
+          {"longest-sleep", Text(options.longest_sleep)},
+          {"idle-heartbeats", options.idle_heartbeats ? "true" : "false"},
           {"soak", Text(options.soak)},
           {"absent-deadline", Text(options.absent_deadline)},
           {"way", absl::StrCat("A1 → ", absl::StrJoin(options.way, " → "))},

@@ -18,9 +18,11 @@ struct Options {
   // The mesh.
   absl::Duration leaf_ttl = absl::Hours(1);
   absl::Duration rejoin_grace = absl::ZeroDuration();
-  double issue_per_second = 0;  // the budget; 0: auto
-  absl::Duration housekeep_every = absl::Seconds(1);
-  absl::Duration heartbeat = absl::Seconds(30);  // of the agents' reports
+  double issue_per_second = 0;                        // the budget; 0: auto
+  absl::Duration housekeep_every = absl::Seconds(1);  // and whoever looks on from outside
+  absl::Duration heartbeat = absl::Seconds(30);       // of the agents' reports
+  absl::Duration longest_sleep = absl::Minutes(1);    // of an agent that waits for a renewal
+  bool idle_heartbeats = true;  // also while no rotation runs, when nobody looks at them
 
   // The rotations.
   absl::Duration soak = absl::Seconds(30);

@@ -222,10 +222,15 @@ void Simulation::Steer(Rng& rng) {
   }
 }
 
-// Once a second, from outside: what came to its end.
+// From outside: what began, and what came to its end.
 void Simulation::Watch() {
   if (control_.up()) {
     if (const auto view = control_.plane()->keeper().rotation()) {
+      const bool rotates = !view->record.finished();
+      if (rotates && !control_.rotates()) {
+        for (const auto& agent : agents_) agent->Report();
+      }
+      control_.set_rotates(rotates);
       for (const store::ExemptionRecord& record : view->exempt) {
         if (const auto workload = WorkloadNamed(record.name)) checker_.Exempt(*workload);
       }
@@ -237,7 +242,7 @@ void Simulation::Watch() {
   }
   if (calm_ && AtRest()) return world_.Stop();
   if (calm_) LetGo();
-  world_.After(absl::Seconds(1), [this] { Watch(); });
+  world_.After(options_.housekeep_every, [this] { Watch(); });
 }
 
 // Who was locked out gets a new join file, sooner or later.
@@ -246,7 +251,7 @@ void Simulation::Readmit() {
     if (!agent->joined() || !agent->LockedOut()) continue;
     if (auto joining = control_.Join(agent->id())) agent->JoinAnew(*std::move(joining));
   }
-  world_.After(absl::Seconds(30), [this] { Readmit(); });
+  world_.After(30 * options_.housekeep_every, [this] { Readmit(); });
 }
 
 void Simulation::Calm() {
