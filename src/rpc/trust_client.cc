@@ -10,6 +10,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "capstan/fleet/v1/fleet.grpc.pb.h"
+#include "rpc/call_credentials.h"
 #include "rpc/status.h"
 #include "rpc/stream_retry.h"
 
@@ -65,6 +66,11 @@ class TrustClient::Stream final
     writing_ = true;
     StartWrite(&outgoing_);
     return true;
+  }
+
+  // After the first update.
+  std::vector<x509::Certificate> ServerChain() const {
+    return PeerChainOf(*context_.auth_context()).value_or(std::vector<x509::Certificate>());
   }
 
   // The owner hears nothing from here on.
@@ -167,6 +173,10 @@ void TrustClient::OnEnded(const absl::Status& status) {
   const absl::Duration delay = StreamRetry(options_.instance, ++ended_);
   retry_.Set(delay, [this] { Open(); });
   callbacks_.ended(status, delay);
+}
+
+std::vector<x509::Certificate> TrustClient::ServerChain() const {
+  return connected_ ? stream_->ServerChain() : std::vector<x509::Certificate>();
 }
 
 void TrustClient::ReportSoon() {

@@ -5,12 +5,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/executor.h"
 #include "capstan/fleet/v1/fleet.pb.h"
+#include "x509/certificate.h"
 
 namespace grpc {
 class Channel;
@@ -54,6 +56,9 @@ class TrustClient {
   // There is something new to report.
   void ReportSoon();
   bool connected() const { return connected_; }
+  // What the server showed when the stream's connection was made, leaf first; empty: the stream is
+  // not connected.
+  std::vector<x509::Certificate> ServerChain() const;
 
  private:
   class Stream;
