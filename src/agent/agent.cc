@@ -328,11 +328,14 @@ void Agent::TakeTrust(lifecycle::Trust next) {
   if (removed) ReplaceDisowned();
 }
 
-void Agent::UseForStream(std::shared_ptr<grpc::Channel> channel, bool at_once) {
+void Agent::UseForStream(std::shared_ptr<grpc::Channel> channel, bool removed) {
   if (!credential_ || !lapsed_.empty()) return;  // there is none before there is a good credential
-  // What the stream's server showed was verified by the roots of then; unless one of them is gone
-  // that still holds, and nobody has to shake hands again.
-  at_once ? stream_.Connect(std::move(channel)) : stream_.UseNext(std::move(channel));
+  // What the stream's server showed was verified by the roots of then. Nobody has to shake hands
+  // again, least of all everybody at once, unless a root left that it needs.
+  const bool stays = !removed || rpc::CheckServer(stream_.ServerChain(), membership_.server_id,
+                                                  trust_.bundle, env_.clock.Now())
+                                     .ok();
+  stays ? stream_.UseNext(std::move(channel)) : stream_.Connect(std::move(channel));
 }
 
 void Agent::ReplaceDisowned() {

@@ -103,7 +103,7 @@ class Agent {
   // Keeps going when the disk does not: says so, counts, and reports it until a write succeeds.
   void Keep(const std::string& what, const absl::Status& written);
   void SaveAll();
-  void UseForStream(std::shared_ptr<grpc::Channel> channel, bool at_once);
+  void UseForStream(std::shared_ptr<grpc::Channel> channel, bool removed);
   void OnCredentialAttempt(const std::string& result);
   // The join token was refused: what is left is a credential that lapsed.
   void FallBackToCredential();

@@ -255,12 +255,15 @@ TEST_F(MeshTest, ARotationMovesTrustFirstThenTheLeafAndNobodyResignsForABundle) 
       [&] { return agent.served().last()->leaf_serial != first && plane_.Issued(true) == 2; }));
   EXPECT_EQ(LeafOf(*agent.served().last()).authority_key_id(), b_.issuer().subject_key_id());
   const std::string second = agent.served().last()->leaf_serial;
-  // → root-b: the old root goes, the stream is made anew, the leaf stays.
-  const size_t streams = plane_.streams().size();
+  // → root-b: the old root goes, the leaf stays, and so does the stream: the server showed a
+  // certificate of the new root when it was opened.
+  ASSERT_TRUE(plane_.AwaitStreams([](const auto& s) { return s.size() == 2; }));
+  ASSERT_TRUE(Eventually([&] { return agent.agent().health().stream_connected; }));
   plane_.PushHonest(b_.bundle());
   ASSERT_TRUE(Eventually([&] { return agent.served().last()->roots_pem == b_.bundle().ToPem(); }));
-  ASSERT_TRUE(plane_.AwaitStreams([&](const auto& s) { return s.size() > streams; }));
-  EXPECT_TRUE(Eventually([&] { return agent.agent().health().stream_connected; }));
+  usleep(300'000);
+  EXPECT_EQ(plane_.streams().size(), 2u);
+  EXPECT_TRUE(agent.agent().health().stream_connected);
   EXPECT_EQ(agent.served().last()->leaf_serial, second);
   EXPECT_EQ(plane_.Issued(false), 2);
   // Trust reached the delivery before the leaf that needs it.
@@ -269,6 +272,27 @@ TEST_F(MeshTest, ARotationMovesTrustFirstThenTheLeafAndNobodyResignsForABundle) 
     b_trusted |= material->roots_pem != a_.bundle().ToPem();
     EXPECT_TRUE(b_trusted || material->leaf_serial != second);
   }
+}
+
+TEST_F(MeshTest, AStreamWhoseServerShowedARootThatLeftIsMadeAnew) {
+  RunningAgent agent(StateDir(), NewJoinFile());
+  const auto connected = [&] { return agent.agent().health().stream_connected; };
+  ASSERT_TRUE(Eventually([&] { return agent.HasLeaf() && connected(); }));
+  plane_.Serve(b_);
+  plane_.PushDirective(Both(), b_);
+  ASSERT_TRUE(Eventually([&] { return plane_.Issued(true) == 2 && plane_.Issued(false) == 2; }));
+  // The agent's certificates are of B by now; let it come back to a server that still shows A.
+  const int port = port_;
+  StopServer();
+  ASSERT_TRUE(Eventually([&] { return !connected(); }));
+  plane_.Serve(a_);
+  StartServer(port);
+  ASSERT_TRUE(Eventually(connected));
+  plane_.Serve(b_);
+  const size_t streams = plane_.streams().size();
+  plane_.PushHonest(b_.bundle());
+  EXPECT_TRUE(plane_.AwaitStreams([&](const auto& s) { return s.size() > streams; }));
+  EXPECT_TRUE(Eventually(connected));
 }
 
 TEST_F(MeshTest, TrustThatIsNotTheSuccessorIsRefused) {

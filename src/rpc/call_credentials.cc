@@ -5,10 +5,8 @@
 
 #include <algorithm>
 #include <utility>
-#include <vector>
 
 #include "base/strings.h"
-#include "x509/certificate.h"
 
 namespace capstan::rpc {
 namespace {
@@ -57,19 +55,18 @@ absl::StatusOr<std::vector<x509::Certificate>> ParseChain(const std::string& lea
 
 }  // namespace
 
+absl::StatusOr<std::vector<x509::Certificate>> PeerChainOf(const grpc::AuthContext& connection) {
+  const std::string leaf_pem = PropertyOf(connection, GRPC_X509_PEM_CERT_PROPERTY_NAME);
+  if (leaf_pem.empty()) return std::vector<x509::Certificate>();
+  return ParseChain(leaf_pem, PropertyOf(connection, GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME));
+}
+
 authn::Credentials CredentialsOf(const grpc::CallbackServerContext& context) {
   authn::Credentials shown;
   shown.peer = context.peer();
-  std::shared_ptr<const grpc::AuthContext> auth = context.auth_context();
-  std::string leaf_pem = PropertyOf(*auth, GRPC_X509_PEM_CERT_PROPERTY_NAME);
-  if (!leaf_pem.empty()) {
-    auto chain = ParseChain(leaf_pem, PropertyOf(*auth, GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME));
-    if (chain.ok()) {
-      shown.peer_chain = *std::move(chain);
-    } else {
-      shown.peer_chain_malformed = true;
-    }
-  }
+  auto chain = PeerChainOf(*context.auth_context());
+  shown.peer_chain_malformed = !chain.ok();
+  if (chain.ok()) shown.peer_chain = *std::move(chain);
   auto [first, last] = context.client_metadata().equal_range("authorization");
   for (auto it = first; it != last; ++it) {
     std::string_view value = View(it->second);

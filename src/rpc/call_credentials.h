@@ -1,20 +1,27 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <grpcpp/security/auth_context.h>
 #include <grpcpp/server_context.h>
 
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "authn/caller.h"
+#include "x509/certificate.h"
 
 namespace capstan::rpc {
 
+// The chain that the other end of a connection showed, leaf first; empty: none. InvalidArgument: it
+// is malformed, as one of more than ten certificates or 64 KiB is.
+absl::StatusOr<std::vector<x509::Certificate>> PeerChainOf(const grpc::AuthContext& connection);
+
 // What the caller of this call showed: the certificate chain of its connection and the first
 // "authorization" value that starts with "Bearer " (as istiod reads it: the case matters). Nothing
-// is verified. A chain of more than ten certificates or 64 KiB counts as malformed.
+// is verified.
 authn::Credentials CredentialsOf(const grpc::CallbackServerContext& context);
 
 // Whether the call's connection resumed an earlier TLS session: its chain then is the leaf alone.

@@ -26,7 +26,9 @@ grpc::ChannelArguments AgentChannelArguments() {
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // Callers space their attempts; the channel's own back-off must not add to it.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);  // the limit of one attempt
+  // The limit of one attempt is the server's for a handshake: where many come at once, those that
+  // are given up early and begin anew are work for nothing, and keep all from ending in time.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 20'000);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1'000);
   arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   // A channel with another credential is another connection, whatever the pool finds equal.

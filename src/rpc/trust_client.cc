@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
-#include "base/jitter.h"
 #include "capstan/fleet/v1/fleet.grpc.pb.h"
+#include "rpc/call_credentials.h"
 #include "rpc/status.h"
+#include "rpc/stream_retry.h"
 
 namespace capstan::rpc {
 
@@ -66,6 +66,11 @@ class TrustClient::Stream final
     writing_ = true;
     StartWrite(&outgoing_);
     return true;
+  }
+
+  // After the first update.
+  std::vector<x509::Certificate> ServerChain() const {
+    return PeerChainOf(*context_.auth_context()).value_or(std::vector<x509::Certificate>());
   }
 
   // The owner hears nothing from here on.
@@ -156,7 +161,7 @@ void TrustClient::Open() {
 }
 
 void TrustClient::OnUpdate(const fleet::v1::TrustUpdate& update) {
-  attempts_ = 0;
+  ended_ = 0;
   if (!std::exchange(connected_, true)) callbacks_.connected();
   callbacks_.update(update);
 }
@@ -165,13 +170,13 @@ void TrustClient::OnEnded(const absl::Status& status) {
   stream_ = nullptr;
   connected_ = false;
   report_.Cancel();
-  absl::Duration delay = options_.first_retry;
-  for (int i = 0; i < attempts_ && delay < options_.longest_retry; ++i) delay *= 2;
-  ++attempts_;
-  delay = std::min(delay, options_.longest_retry) *
-          (0.25 + Jitter(options_.instance, absl::StrCat("stream#", attempts_)));
+  const absl::Duration delay = StreamRetry(options_.instance, ++ended_);
   retry_.Set(delay, [this] { Open(); });
   callbacks_.ended(status, delay);
+}
+
+std::vector<x509::Certificate> TrustClient::ServerChain() const {
+  return connected_ ? stream_->ServerChain() : std::vector<x509::Certificate>();
 }
 
 void TrustClient::ReportSoon() {

@@ -5,12 +5,14 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/executor.h"
 #include "capstan/fleet/v1/fleet.pb.h"
+#include "x509/certificate.h"
 
 namespace grpc {
 class Channel;
@@ -28,10 +30,6 @@ class TrustClient {
     // Reports are coalesced to one in this time, and the latest is repeated as a sign of life.
     absl::Duration report_spacing = absl::Milliseconds(200);
     absl::Duration heartbeat = absl::Seconds(30);
-    // Between attempts to open the stream: doubling, with jitter that is a function of the
-    // instance.
-    absl::Duration first_retry = absl::Seconds(1);
-    absl::Duration longest_retry = absl::Seconds(10);
   };
   struct Callbacks {
     // What the agent holds now, for the Hello of a new stream.
@@ -42,7 +40,8 @@ class TrustClient {
     std::function<void(const fleet::v1::TrustUpdate&)> update;
     // The stream carried its first update.
     std::function<void()> connected;
-    // It ended, or could not be opened. It is tried again, on the channel of then.
+    // It ended, or could not be opened. It is tried again after StreamRetry(), on the channel of
+    // then.
     std::function<void(const absl::Status&, absl::Duration retry_in)> ended;
   };
 
@@ -57,6 +56,9 @@ class TrustClient {
   // There is something new to report.
   void ReportSoon();
   bool connected() const { return connected_; }
+  // What the server showed when the stream's connection was made, leaf first; empty: the stream is
+  // not connected.
+  std::vector<x509::Certificate> ServerChain() const;
 
  private:
   class Stream;
@@ -78,7 +80,7 @@ class TrustClient {
   Stream* stream_ = nullptr;  // owns itself until gRPC is done with it
   bool connected_ = false;
   bool unsent_ = false;  // a report waits for the message before it
-  int attempts_ = 0;     // since the last update
+  int ended_ = 0;        // streams, since the last update
   absl::Duration last_report_ = -absl::InfiniteDuration();
   Timer retry_;
   Timer report_;

@@ -7,8 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "agent/directive.h"
 #include "agent/report.h"
-#include "base/jitter.h"
 #include "base/status.h"
+#include "rpc/stream_retry.h"
 #include "trust/history.h"
 
 namespace capstan::sim {
@@ -212,12 +212,8 @@ struct AgentNode::Process final : public lifecycle::CaClient {
     stream->open = false;
     connected = false;
     report_timer.Cancel();
-    absl::Duration delay = absl::Seconds(1);
-    for (int i = 0; i < attempts && delay < absl::Seconds(10); ++i) delay *= 2;
-    ++attempts;
-    delay = std::min(delay, absl::Seconds(10)) *
-            (0.25 + Jitter(absl::StrCat(node.workload_), absl::StrCat("stream#", attempts)));
-    retry_timer.Set(delay, [this] { Connect(); });
+    retry_timer.Set(rpc::StreamRetry(absl::StrCat(node.workload_), ++attempts),
+                    [this] { Connect(); });
     if (absl::IsUnavailable(why) || absl::IsUnauthenticated(why)) AskHistory();
   }
 
