@@ -32,11 +32,13 @@ absl::StatusOr<std::vector<PlannedStep>> PlanSteps(const Situation& now_is, cons
 // How fast things can go.
 struct Pace {
   int64_t population = 0;
+  int64_t leaves = 0;                  // that the wanted authority has to replace
   double certificates_per_second = 0;  // the budget of signing anew; 0: no limit
   absl::Duration soak = absl::Seconds(30);
 };
 
 struct Estimate {
+  int64_t reissued = 0;  // leaves
   absl::Duration reissue_takes = absl::ZeroDuration();
   absl::Duration takes = absl::ZeroDuration();  // at least, with everybody there
   friend bool operator==(const Estimate&, const Estimate&) = default;

@@ -362,10 +362,12 @@ absl::StatusOr<std::shared_ptr<const Signing>> TrustKeeper::SigningOf(const Auth
 }
 
 void TrustKeeper::PublishTrust() {
-  auto issuers = std::make_shared<Issuers>(Issuers{situation_->trust, canary(), {}});
+  auto issuers = std::make_shared<Issuers>(
+      Issuers{.trust = situation_->trust, .canary = canary(), .retiring = {}});
   for (const auto& [id, standing] : situation_->authorities) {
     if (standing.state == trust::AuthorityState::kRetiring) issuers->retiring.insert(id);
   }
+  if (running()) issuers->budget = rotation_->issue_per_second;
   issuers_now_.Set(std::move(issuers));
   changed_();
 }

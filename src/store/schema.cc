@@ -128,6 +128,10 @@ CREATE TABLE baseline (
   per_hour INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 )sql",
+      // A rotation's own budget.
+      R"sql(
+ALTER TABLE rotation ADD COLUMN issue_per_second REAL NOT NULL DEFAULT 0;
+)sql",
   };
   return migrations;
 }

@@ -229,8 +229,9 @@ absl::Status SqliteStore::PutRotation(const RotationRecord& record) {
       db_->Prepare(
           "INSERT INTO rotation (number, source, from_roots_pem, from_crls_pem, from_issuer, "
           "to_roots_pem, to_issuer, started_at, finished_at, outcome, phase, phase_since, paused, "
-          "emergency, soak_ms, absent_deadline_ms, require_proven, canary, turned_why) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+          "emergency, soak_ms, absent_deadline_ms, require_proven, canary, turned_why, "
+          "issue_per_second) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
           "ON CONFLICT (number) DO UPDATE SET source=excluded.source, "
           "to_roots_pem=excluded.to_roots_pem, to_issuer=excluded.to_issuer, "
           "finished_at=excluded.finished_at, outcome=excluded.outcome, "
@@ -238,7 +239,7 @@ absl::Status SqliteStore::PutRotation(const RotationRecord& record) {
           "paused=excluded.paused, emergency=excluded.emergency, "
           "soak_ms=excluded.soak_ms, absent_deadline_ms=excluded.absent_deadline_ms, "
           "require_proven=excluded.require_proven, canary=excluded.canary, "
-          "turned_why=excluded.turned_why"));
+          "turned_why=excluded.turned_why, issue_per_second=excluded.issue_per_second"));
   const bool waits = record.absent_deadline == absl::InfiniteDuration();
   return put.Bind(record.number)
       .Text(record.source)
@@ -259,6 +260,7 @@ absl::Status SqliteStore::PutRotation(const RotationRecord& record) {
       .Bind(int64_t{record.require_proven})
       .Text(record.canary)
       .Text(record.turned_why)
+      .BindReal(record.issue_per_second)
       .Run();
 }
 
@@ -301,18 +303,33 @@ absl::StatusOr<std::vector<RotationRecord>> SqliteStore::SelectRotations(int lim
       db_->Prepare("SELECT number, source, from_roots_pem, from_crls_pem, from_issuer, "
                    "to_roots_pem, to_issuer, started_at, finished_at, outcome, phase, phase_since, "
                    "paused, emergency, soak_ms, absent_deadline_ms, require_proven, canary, "
-                   "turned_why FROM rotation ORDER BY number DESC LIMIT ?"));
+                   "turned_why, issue_per_second FROM rotation ORDER BY number DESC LIMIT ?"));
   row.Bind(int64_t{limit});
   std::vector<RotationRecord> rotations;
   while (true) {
     CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
     if (!there) break;
     rotations.push_back(
-        {row.Integer(0), row.Bytes(1), row.Bytes(2), row.Bytes(3), row.Bytes(4), row.Bytes(5),
-         row.Bytes(6), row.Time(7), row.Time(8), row.Bytes(9), row.Bytes(10), row.Time(11),
-         row.Integer(12) != 0, row.Integer(13) != 0, absl::Milliseconds(row.Integer(14)),
+        {row.Integer(0),
+         row.Bytes(1),
+         row.Bytes(2),
+         row.Bytes(3),
+         row.Bytes(4),
+         row.Bytes(5),
+         row.Bytes(6),
+         row.Time(7),
+         row.Time(8),
+         row.Bytes(9),
+         row.Bytes(10),
+         row.Time(11),
+         row.Integer(12) != 0,
+         row.Integer(13) != 0,
+         absl::Milliseconds(row.Integer(14)),
          row.Integer(15) < 0 ? absl::InfiniteDuration() : absl::Milliseconds(row.Integer(15)),
-         row.Integer(16) != 0, row.Bytes(17), row.Bytes(18)});
+         row.Integer(16) != 0,
+         row.Real(19),
+         row.Bytes(17),
+         row.Bytes(18)});
   }
   std::reverse(rotations.begin(), rotations.end());
   return rotations;

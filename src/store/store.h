@@ -74,8 +74,9 @@ struct RotationRecord {
   absl::Duration soak;
   absl::Duration absent_deadline = absl::InfiniteDuration();
   bool require_proven = false;
-  std::string canary;      // trust::Canary; "": none
-  std::string turned_why;  // why it turned back; "": it did not
+  double issue_per_second = 0;  // re-issues that its plans direct; 0: as many as are signed at all
+  std::string canary;           // trust::Canary; "": none
+  std::string turned_why;       // why it turned back; "": it did not
   bool finished() const { return finished_at != absl::InfinitePast(); }
   friend bool operator==(const RotationRecord&, const RotationRecord&) = default;
 };

@@ -105,11 +105,12 @@ TEST_P(StoreTest, AChangeIsThereAsAWholeAndAfterAReopen) {
 
 TEST_P(StoreTest, ARotationKeepsItsCanaryAndTheBaselinesThatItBeganWith) {
   Change change = Based();
-  change.rotation = RotationRecord{.number = 1, .canary = "namespace=web"};
+  change.rotation = RotationRecord{.number = 1, .issue_per_second = 2.5, .canary = "namespace=web"};
   change.baselines = {{"b", 0, 0}, {"a", 7, 3}};
   ASSERT_TRUE(store_->Commit(change).ok());
   Reopen();
   EXPECT_EQ(store_->Load()->rotation->canary, "namespace=web");
+  EXPECT_EQ(store_->Load()->rotation->issue_per_second, 2.5);
   EXPECT_THAT(store_->Load()->baselines,
               ElementsAre(BaselineRecord{"a", 7, 3}, BaselineRecord{"b", 0, 0}));
   change.rotation->turned_why = "harm";
