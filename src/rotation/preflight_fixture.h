@@ -75,8 +75,8 @@ class OpenSslCas {
   void Certify(const std::string& name, const std::string& key, const std::string& subject,
                const std::string& extensions, const std::string& flags) const {
     shop_.OpenSsl(absl::StrCat("genpkey -algorithm ", key, " -out ", name, ".key"));
-    shop_.OpenSsl(
-        absl::StrCat("req -new -key ", name, ".key -subj '", subject, "' -out ", name, ".csr"));
+    shop_.OpenSsl(absl::StrCat("req -new -utf8 -key ", name, ".key -subj '", subject, "' -out ",
+                               name, ".csr"));
     shop_.Write(absl::StrCat(name, ".ext"), extensions);
     const std::string with = extensions.empty() ? "" : absl::StrCat("-extfile ", name, ".ext ");
     shop_.OpenSsl(
