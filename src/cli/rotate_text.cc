@@ -179,7 +179,10 @@ std::string BudgetText(double own, double per_second) {
 
 void Findings(std::string& text, const control::v1::RotationPlan& plan) {
   for (const control::v1::RotationPlan::Finding& finding : plan.findings()) {
-    Line(text, finding.severity() == "error" ? "ERROR" : finding.severity(), finding.what());
+    Line(text, finding.severity() == "error" ? "ERROR" : finding.severity(),
+         absl::StrCat(finding.code().empty() ? "" : absl::StrCat(finding.code(), ": "),
+                      finding.what(),
+                      finding.where().empty() ? "" : absl::StrCat(" [", finding.where(), "]")));
     if (!finding.remedy().empty()) Line(text, "  do", finding.remedy());
   }
   if (!plan.findings().empty()) text += "\n";

@@ -130,7 +130,13 @@ TEST(PolicyText, SaysEachPart) {
 
 TEST(PlanText, TellsFindingsStepsAndTimes) {
   const auto plan = Text<control::v1::RotationPlan>(R"pb(
-    findings { severity: "warning" what: "2 workloads are absent" remedy: "start their agents" }
+    findings {
+      severity: "warning"
+      code: "ends-soon"
+      what: "it ends"
+      where: "root R"
+      remedy: "have another one"
+    }
     steps { name: "add-roots" }
     steps { name: "switch-issuer" gate: "every consumer acknowledged" }
     steps { name: "drop-roots" gate: "nobody shows a leaf of A" }
@@ -142,8 +148,8 @@ TEST(PlanText, TellsFindingsStepsAndTimes) {
     takes { seconds: 300 }
   )pb");
   EXPECT_EQ(PlanText(plan),
-            "warning        2 workloads are absent\n"
-            "  do           start their agents\n"
+            "warning        ends-soon: it ends [root R]\n"
+            "  do           have another one\n"
             "\n"
             "1. add-roots        trust the new root beside the old one\n"
             "   wait until       every consumer acknowledged\n"

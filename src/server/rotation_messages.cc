@@ -183,7 +183,9 @@ control::v1::RotationPlan PlanMessage(const std::vector<rotation::Finding>& find
   for (const rotation::Finding& finding : findings) {
     control::v1::RotationPlan::Finding& out = *message.add_findings();
     out.set_severity(std::string(rotation::SeverityName(finding.severity)));
-    out.set_what(absl::StrCat(finding.what, " [", finding.where, "]"));
+    out.set_code(finding.code);
+    out.set_what(finding.what);
+    out.set_where(finding.where);
     out.set_remedy(finding.remedy);
   }
   for (const rotation::PlannedStep& step : steps) {

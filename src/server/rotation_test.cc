@@ -623,7 +623,11 @@ TEST_F(CanaryTest, ACanaryOfNobodyIsRefusedAndOneOfEverybodyIsTold) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(refused.message()),
               AllOf(HasSubstr("selects none of the 2 workloads"), HasSubstr("rest, web")));
-  EXPECT_EQ(plane_->PlanRotation(request)->findings().rbegin()->severity(), "error");
+  const control::v1::RotationPlan::Finding finding =
+      *plane_->PlanRotation(request)->findings().rbegin();
+  EXPECT_EQ(finding.severity(), "error");
+  EXPECT_EQ(finding.code(), "canary-selects-nobody");
+  EXPECT_EQ(finding.where(), "--canary");
   request.set_canary("percent=0");
   EXPECT_EQ(plane_->StartRotation(request).status().code(), absl::StatusCode::kInvalidArgument);
   request.set_canary("namespace=web");
