@@ -196,6 +196,12 @@ void Steps(std::string& text, const control::v1::RotationPlan& plan) {
          kStepWidth);
   }
   if (number == 0) Line(text, "steps", "none: this is what is in force already");
+  const bool waits = std::any_of(plan.steps().begin(), plan.steps().end(),
+                                 [](const auto& step) { return !step.gate().empty(); });
+  if (waits) {
+    Line(text, "each wait",
+         "also until the agents confirm capstand's clock: a wrong one opens no gate", kStepWidth);
+  }
 }
 
 }  // namespace

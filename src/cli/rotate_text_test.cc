@@ -156,6 +156,8 @@ TEST(PlanText, TellsFindingsStepsAndTimes) {
             "2. switch-issuer    let the new authority sign, and every leaf be re-issued\n"
             "   wait until       nobody shows a leaf of A\n"
             "3. drop-roots       drop the old root; this cannot be undone\n"
+            "each wait           also until the agents confirm capstand's clock: a wrong one\n"
+            "                    opens no gate\n"
             "\n"
             "workloads      10 hold an unexpired certificate\n"
             "re-issue       1800 certificates in 1m30s, at 20 a second\n"

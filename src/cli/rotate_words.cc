@@ -93,7 +93,7 @@ constexpr std::array<Kind, 8> kKinds = {{
       "wait: they end by themselves; let every agent connect meanwhile, which records them anew",
       true}},
     {"clock",
-     {"the control plane's clock is not confirmed, and what comes next cannot be undone",
+     {"the control plane's clock is not confirmed, and by a wrong one no gate opens",
       "mend the clock that is wrong (NTP), or connect an agent; this is never passed over", false}},
     {"canary",
      {"nobody of the canary is left, so that it shows nothing",

@@ -45,11 +45,7 @@ std::string MoveGate(const Gate& gate) {
         &text, "; the last of them expires at ",
         absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", gate.leaving_until, absl::UTCTimeZone()));
   }
-  if (gate.irreversible()) {
-    absl::StrAppend(&text,
-                    "; the control plane's clock agrees with its agents'. There is no way back "
-                    "from here");
-  }
+  if (gate.irreversible()) absl::StrAppend(&text, ". There is no way back from here");
   return text;
 }
 

@@ -17,8 +17,10 @@ namespace capstan::rotation {
 struct PlannedStep {
   std::string name;  // StepName, or "end" for the last
   std::string why;
-  Gate gate;                    // before it
-  std::string gate_says;        // what is waited for, in words; "" where nothing is
+  Gate gate;  // before it
+  // What is waited for, in words; "" where nothing is. That the agents confirm the clock, which
+  // every gate asks for, is left out.
+  std::string gate_says;
   Phase phase = Phase::kRootA;  // in which the waiting happens
   friend bool operator==(const PlannedStep&, const PlannedStep&) = default;
 };

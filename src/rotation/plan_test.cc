@@ -65,6 +65,9 @@ TEST(PlanTest, OneStrokeIsWalkedToItsEndWithoutTheKey) {
   EXPECT_EQ((*steps)[2].gate_says, "every agent holds bundle 6");
   EXPECT_THAT((*steps)[3].gate_says, HasSubstr("the last of them expires at 2025-05-13"));
   EXPECT_THAT((*steps)[3].gate_says, HasSubstr("no way back"));
+  for (const PlannedStep& step : *steps) {
+    EXPECT_THAT(step.gate_says, ::testing::Not(HasSubstr("clock"))) << "it is of every gate";
+  }
   EXPECT_EQ((*steps)[3].phase, Phase::kNewIssuer);
   EXPECT_THAT((*steps)[4].gate_says, HasSubstr("acknowledged bundle 7"));
   EXPECT_THAT((*steps)[4].gate_says, HasSubstr(Id(0).hex()));
