@@ -90,7 +90,8 @@ constexpr std::array<Kind, 8> kKinds = {{
       true}},
     {"unrecorded",
      {"leaves whose record may have been lost in a crash of capstand",
-      "wait: they end by themselves; let every agent connect meanwhile, which records them anew",
+      "wait until the time that is shown: they end by themselves. Or, where you know that every "
+      "workload is connected and shows a new leaf (`capstan fleet list`), pass over it",
       true}},
     {"clock",
      {"the control plane's clock is not confirmed, and by a wrong one no gate opens",

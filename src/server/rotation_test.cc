@@ -269,6 +269,7 @@ TEST_F(RotationTest, FromEachPhaseThereIsAWayBackAndTheContentIsRefusedFromThenO
     ASSERT_TRUE(plane_->keeper().Steer(Steering::kRollback).ok());
     EXPECT_FALSE(plane_->keeper().Steer(Steering::kRollback).ok());
     EXPECT_EQ(Offer(next).status().code(), absl::StatusCode::kFailedPrecondition);
+    executor_.Advance(absl::Seconds(1));  // its leaf is written behind
     Restart();
     Connect(one);
     for (int i = 0; i < 4; ++i) {
@@ -644,6 +645,66 @@ TEST_F(CanaryTest, ACanaryOfNobodyIsRefusedAndOneOfEverybodyIsTold) {
   request.set_canary("namespace=web");
   ASSERT_TRUE(plane_->StartRotation(request).ok());
   EXPECT_EQ(plane_->GetRotation()->canary().selector(), "namespace=web");
+}
+
+TEST_F(RotationTest, WhatACrashMayHaveLostKeepsTheOldRoot) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  executor_.Advance(absl::Seconds(1));
+  Restart();  // everything was written: nothing is missing
+  EXPECT_TRUE(store_.Load()->unseen.empty());
+  Reissue(one);
+  Restart();  // in the moment after the answer
+  const std::string signer = absl::StrCat("authority:", a_.authority().id.hex());
+  ASSERT_EQ(store_.Load()->unseen.size(), 1u);
+  EXPECT_EQ(store_.Load()->unseen[0].signer, signer);
+  EXPECT_EQ(store_.Load()->unseen[0].until, clock_.Now() + absl::Hours(24 + 1));
+  EXPECT_EQ(store_.Journal(1)->at(0).kind, "unrecorded");
+  Restart();  // it is not forgotten, nor found again
+  EXPECT_EQ(store_.Load()->unseen.size(), 1u);
+  EXPECT_TRUE(store_.Load()->unwritten.empty());
+
+  Connect(one);
+  Acknowledge(one);
+  ASSERT_TRUE(Offer(b_).ok());
+  Acknowledge(one);
+  Pass(absl::Seconds(12), {&one});
+  ASSERT_EQ(View().record.phase, "new-issuer");
+  Reissue(one);
+  Pass(absl::Seconds(30), {&one});
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+  ASSERT_EQ(View().decision.gate.holders.size(), 1u);
+  EXPECT_EQ(View().decision.gate.holders[0].kind, rotation::Holder::Kind::kUnrecorded);
+  EXPECT_EQ(View().decision.gate.holders[0].name, signer);
+  // What B signed last is of no matter to the root that leaves.
+  Reissue(one);
+  Restart();
+  Connect(one);
+  Acknowledge(one);
+  Pass(absl::Seconds(3), {&one});
+  EXPECT_EQ(View().decision.gate.holders.size(), 1u);
+  ASSERT_TRUE(plane_->keeper().Exclude(signer, "there is only one workload").ok());
+  Pass(absl::Seconds(12), {&one});
+  EXPECT_FALSE(plane_->trust()->bundle.Contains(RootOf(a_)));
+}
+
+TEST_F(RotationTest, WhatACrashMayHaveLostEndsByItself) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Restart();
+  ASSERT_EQ(store_.Load()->unseen.size(), 1u);
+  Connect(one);
+  Acknowledge(one);
+  ASSERT_TRUE(Offer(b_).ok());
+  Acknowledge(one);
+  Pass(absl::Seconds(12), {&one});
+  clock_.StepWallClock(absl::Hours(24));
+  Reissue(one);
+  Pass(absl::Seconds(30), {&one});
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+  clock_.StepWallClock(absl::Hours(1));
+  Pass(absl::Seconds(12), {&one});
+  EXPECT_FALSE(plane_->trust()->bundle.Contains(RootOf(a_)));
 }
 
 TEST_F(RotationTest, TheReportSaysHowFastAndUntilWhen) {

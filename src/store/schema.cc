@@ -132,6 +132,13 @@ CREATE TABLE baseline (
       R"sql(
 ALTER TABLE rotation ADD COLUMN issue_per_second REAL NOT NULL DEFAULT 0;
 )sql",
+      // Leaves that were given out before their records were written.
+      R"sql(
+CREATE TABLE unwritten_leaves (
+  authority TEXT PRIMARY KEY,
+  until INTEGER
+) STRICT, WITHOUT ROWID;
+)sql",
   };
   return migrations;
 }

@@ -118,6 +118,7 @@ absl::StatusOr<State> SqliteStore::Load() {
       state.refused.push_back(refused.Bytes(0));
     }
     CAPSTAN_RETURN_IF_ERROR(LoadRotation(state));
+    CAPSTAN_RETURN_IF_ERROR(LoadUnwritten(state));
     return LoadBaselines(state);
   }));
   return state;
@@ -154,6 +155,9 @@ absl::Status SqliteStore::Apply(const Change& change) {
   }
   for (const UnseenRecord& unseen : change.unseen) {
     CAPSTAN_RETURN_IF_ERROR(PutUnseen(unseen));
+  }
+  if (change.forget_unwritten) {
+    CAPSTAN_RETURN_IF_ERROR(db_->Execute("DELETE FROM unwritten_leaves"));
   }
   if (change.baselines.has_value()) CAPSTAN_RETURN_IF_ERROR(PutBaselines(*change.baselines));
   for (const JournalEntry& entry : change.journal) CAPSTAN_RETURN_IF_ERROR(PutEntry(entry));
@@ -294,6 +298,33 @@ absl::Status SqliteStore::LoadBaselines(State& state) {
     CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
     if (!there) return absl::OkStatus();
     state.baselines.push_back({row.Bytes(0), row.Integer(1), row.Integer(2)});
+  }
+}
+
+absl::Status SqliteStore::MarkUnwritten(std::string_view authority, absl::Time until) {
+  absl::MutexLock lock(&mutex_);
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement put,
+      db_->Prepare("INSERT INTO unwritten_leaves VALUES (?, ?) ON CONFLICT (authority) DO UPDATE "
+                   "SET until=excluded.until WHERE until < excluded.until"));
+  return put.Text(authority).Bind(until).Run();
+}
+
+absl::Status SqliteStore::ClearUnwritten(std::string_view authority) {
+  absl::MutexLock lock(&mutex_);
+  CAPSTAN_ASSIGN_OR_RETURN(Statement clear,
+                           db_->Prepare("DELETE FROM unwritten_leaves WHERE authority=?"));
+  return clear.Text(authority).Run();
+}
+
+absl::Status SqliteStore::LoadUnwritten(State& state) {
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement row,
+      db_->Prepare("SELECT authority, until FROM unwritten_leaves ORDER BY authority"));
+  while (true) {
+    CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
+    if (!there) return absl::OkStatus();
+    state.unwritten.push_back({row.Bytes(0), row.Time(1)});
   }
 }
 

@@ -193,6 +193,26 @@ TEST_P(StoreTest, ReservedExpiriesOnlyGrow) {
   EXPECT_EQ(store_->Reserve("bb", At(1)).code(), absl::StatusCode::kNotFound);
 }
 
+TEST_P(StoreTest, MarksOfUnwrittenLeavesGrowAndGo) {
+  ASSERT_TRUE(store_->MarkUnwritten("bb", At(20)).ok());
+  ASSERT_TRUE(store_->MarkUnwritten("aa", At(30)).ok());
+  ASSERT_TRUE(store_->MarkUnwritten("aa", At(25)).ok());
+  Reopen();
+  EXPECT_THAT(store_->Load()->unwritten,
+              ElementsAre(UnwrittenRecord{"aa", At(30)}, UnwrittenRecord{"bb", At(20)}));
+  ASSERT_TRUE(store_->ClearUnwritten("bb").ok());
+  ASSERT_TRUE(store_->ClearUnwritten("never").ok());
+  Reopen();
+  EXPECT_THAT(store_->Load()->unwritten, ElementsAre(UnwrittenRecord{"aa", At(30)}));
+  Change change = Based();
+  change.unseen = {{"authority:aa", At(30), "why"}};
+  change.forget_unwritten = true;
+  ASSERT_TRUE(store_->Commit(change).ok());
+  Reopen();
+  EXPECT_THAT(store_->Load()->unwritten, IsEmpty());
+  EXPECT_THAT(store_->Load()->unseen, ElementsAre(UnseenRecord{"authority:aa", At(30), "why"}));
+}
+
 TEST_P(StoreTest, ATokenIsConsumedOnceTogetherWithItsRecord) {
   TokenRecord token{"h\0sh", "spiffe://td/a", At(0), At(60)};
   ASSERT_TRUE(store_->AddToken(token).ok());
