@@ -5,6 +5,7 @@
 #include <string_view>
 
 #include "x509/certificate.h"
+#include "x509/envoy_name.h"
 #include "x509/verify.h"
 
 namespace {
@@ -30,6 +31,10 @@ void UseEveryAccessor(const Certificate& certificate) {
   certificate.key_usage();
   certificate.extended_key_usage();
   certificate.SpiffeId().status().IgnoreError();
+  if (capstan::x509::CheckEnvoyReadsName(certificate.subject_der()).ok() ==
+      !capstan::x509::CheckEnvoyReadsName(certificate.subject_der()).message().empty()) {
+    std::abort();
+  }
   certificate.IsSelfSigned();
 }
 

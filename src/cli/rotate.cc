@@ -61,7 +61,8 @@ std::shared_ptr<RotateFlags> AddRotateFlags(CLI::App& command) {
                      "identities; harm turns the rotation back by itself");
   command.add_option(
       "--budget", flags->budget,
-      "Refused by capstand as yet, which signs by its own --issue-per-second; 0: that");
+      "Certificates a second that the re-issue asks for, at most; where capstand's own "
+      "--issue-per-second is lower, that counts (0: that alone)");
   return flags;
 }
 
@@ -163,7 +164,7 @@ void AddStart(CLI::App& rotate, const Surroundings& surroundings) {
       "everybody is ready.\n\nexit codes: 0 it started; 2 wrong usage, no usable CA, or not now; 3 "
       "capstand cannot be asked.\nWith --wait those of rotate watch.\n\nexamples:\n"
       "  capstan rotate start --to intermediateB\n"
-      "  capstan rotate start --generate --soak 10m --absent 24h --wait\n"
+      "  capstan rotate start --generate --soak 10m --absent 24h --budget 20 --wait\n"
       "  capstan rotate start --to intermediateB --canary percent=10\n"
       "  capstan rotate start --generate --intermediate\n"
       "  capstan rotate start --to intermediateB --emergency"));

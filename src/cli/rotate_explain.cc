@@ -7,6 +7,7 @@
 
 #include "base/strings.h"
 #include "cli/control_text.h"
+#include "cli/rotate_text.h"
 #include "cli/rotate_words.h"
 #include "cli/table.h"
 #include "cli/time_text.h"
@@ -66,6 +67,15 @@ std::string Opening(const Rotation& rotation) {
                       PhaseNumber(rotation.phase()), " of 4): ", PhaseWords(rotation.phase()));
 }
 
+// "20 a second (the budget of this rotation)".
+std::string PaceText(const Rotation& rotation) {
+  const double rate = rotation.progress().certificates_per_second();
+  const double own = rotation.policy().issue_per_second();
+  if (rate <= 0) return "a set pace";
+  return absl::StrCat(RateText(rate), " a second (the budget of ",
+                      own > 0 && own <= rate ? "this rotation)" : "capstand)");
+}
+
 void WhyNotOn(std::string& text, const Rotation& rotation) {
   const control::v1::Gate& gate = rotation.gate();
   Question(text, "Why does it not go on?");
@@ -86,11 +96,11 @@ void WhyNotOn(std::string& text, const Rotation& rotation) {
   } else {
     Answer(text, absl::StrCat(next, " by itself: the gate ", GateText(gate)));
   }
-  if (gate.name() == "move" && rotation.progress().has_eta()) {
-    Answer(text,
-           absl::StrCat("Leaves are being re-issued at a set pace; the last one is due ",
-                        RelativeTo(ToTime(rotation.time()), ToTime(rotation.progress().eta())),
-                        ". Until then a laggard may only be somebody whose turn has not come"));
+  if ((gate.name() == "move" || gate.name() == "canary") && rotation.progress().has_eta()) {
+    Answer(text, absl::StrCat(
+                     "Leaves are being re-issued at ", PaceText(rotation), "; the last one is due ",
+                     RelativeTo(ToTime(rotation.time()), ToTime(rotation.progress().eta())),
+                     ". Until then a laggard may only be somebody whose turn has not come"));
   }
 }
 

@@ -109,6 +109,16 @@ TEST(ExplainText, EveryKindHasItsRemedy) {
   }
 }
 
+TEST(ExplainText, SaysWhoseBudgetTheReissueGoesBy) {
+  control::v1::Rotation rotation = Moving();
+  rotation.mutable_progress()->mutable_eta()->set_seconds(1772366400 + 60);
+  EXPECT_THAT(ExplainText(rotation, false), HasSubstr("at 20 a second (the budget of capstand)"));
+  rotation.mutable_policy()->set_issue_per_second(20);
+  EXPECT_THAT(ExplainText(rotation, false), HasSubstr("(the budget of this rotation)"));
+  rotation.mutable_policy()->set_issue_per_second(50);
+  EXPECT_THAT(ExplainText(rotation, false), HasSubstr("(the budget of capstand)"));
+}
+
 TEST(ExplainText, AClockIsNeverPassedOver) {
   EXPECT_THAT(ExplainText(HeldBy("clock", "clock"), false),
               AllOf(HasSubstr("mend the clock"), Not(HasSubstr("rotate exclude")),

@@ -19,7 +19,7 @@ struct RotateFlags {
   std::string absent;
   std::string require;
   std::string canary;  // "namespace=NAME" or "percent=N"
-  double budget = 0;
+  double budget = 0;   // 0: capstand's own
   bool emergency = false;
 };
 

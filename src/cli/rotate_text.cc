@@ -166,9 +166,23 @@ std::string TimesText(const control::v1::Rotation& rotation, absl::Time now) {
                       " after ", TookText(rotation));
 }
 
+std::string BudgetText(double own, double per_second) {
+  if (own > 0) {
+    return absl::StrCat("at a rate of its own, at most ", RateText(own), " a second",
+                        per_second > 0 && per_second < own
+                            ? absl::StrCat("; capstand's budget allows ", RateText(per_second))
+                            : "");
+  }
+  return absl::StrCat("at capstand's budget",
+                      per_second > 0 ? absl::StrCat(", ", RateText(per_second), " a second") : "");
+}
+
 void Findings(std::string& text, const control::v1::RotationPlan& plan) {
   for (const control::v1::RotationPlan::Finding& finding : plan.findings()) {
-    Line(text, finding.severity() == "error" ? "ERROR" : finding.severity(), finding.what());
+    Line(text, finding.severity() == "error" ? "ERROR" : finding.severity(),
+         absl::StrCat(finding.code().empty() ? "" : absl::StrCat(finding.code(), ": "),
+                      finding.what(),
+                      finding.where().empty() ? "" : absl::StrCat(" [", finding.where(), "]")));
     if (!finding.remedy().empty()) Line(text, "  do", finding.remedy());
   }
   if (!plan.findings().empty()) text += "\n";
@@ -182,13 +196,22 @@ void Steps(std::string& text, const control::v1::RotationPlan& plan) {
          kStepWidth);
   }
   if (number == 0) Line(text, "steps", "none: this is what is in force already");
+  const bool waits = std::any_of(plan.steps().begin(), plan.steps().end(),
+                                 [](const auto& step) { return !step.gate().empty(); });
+  if (waits) {
+    Line(text, "each wait",
+         "also until the agents confirm capstand's clock: a wrong one opens no gate", kStepWidth);
+  }
 }
 
 }  // namespace
 
 std::string RateText(double per_second) {
-  std::string text = absl::StrFormat("%.1f", per_second);
-  return absl::EndsWith(text, ".0") ? text.substr(0, text.size() - 2) : text;
+  std::string text =
+      per_second < 1 ? absl::StrFormat("%.3f", per_second) : absl::StrFormat("%.1f", per_second);
+  while (text.back() == '0') text.pop_back();
+  if (text.back() == '.') text.pop_back();
+  return text;
 }
 
 std::string TookText(const control::v1::Rotation& rotation) {
@@ -198,7 +221,7 @@ std::string TookText(const control::v1::Rotation& rotation) {
   return TwoUnits(std::max(end - ToTime(rotation.started()), absl::ZeroDuration()));
 }
 
-std::string PolicyText(const control::v1::RotationPolicy& policy) {
+std::string PolicyText(const control::v1::RotationPolicy& policy, double per_second) {
   constexpr absl::Duration kForEver = absl::Hours(24 * 365 * 100);
   std::string text = absl::StrCat("soak ", TwoUnits(ToDuration(policy.soak())), "; ");
   if (policy.has_absent_deadline() && ToDuration(policy.absent_deadline()) < kForEver) {
@@ -210,10 +233,7 @@ std::string PolicyText(const control::v1::RotationPolicy& policy) {
   absl::StrAppend(&text,
                   policy.require_proven() ? "; a proof by handshake of every one"
                                           : "; a proof by handshake where one is possible",
-                  "; re-issue ",
-                  policy.issue_per_second() > 0
-                      ? absl::StrCat("at most ", RateText(policy.issue_per_second()), " a second")
-                      : "at a rate of its own");
+                  "; re-issue ", BudgetText(policy.issue_per_second(), per_second));
   return text;
 }
 
@@ -231,8 +251,9 @@ std::string PlanText(const control::v1::RotationPlan& plan) {
   CanaryLines(text, plan.canary());
   if (plan.has_reissue_takes()) {
     Line(text, "re-issue",
-         absl::StrCat(TwoUnits(ToDuration(plan.reissue_takes())), " at ",
-                      RateText(plan.certificates_per_second()), " certificates a second"));
+         absl::StrCat(Count(plan.reissued_certificates(), "certificate"), " in ",
+                      TwoUnits(ToDuration(plan.reissue_takes())), ", at ",
+                      RateText(plan.certificates_per_second()), " a second"));
   }
   if (plan.has_takes()) {
     Line(text, "takes",
@@ -266,7 +287,8 @@ std::string RotationText(const control::v1::Rotation& rotation) {
   if (!Ended(rotation)) {
     GateLines(text, rotation);
     ProgressLines(text, rotation, now);
-    Line(text, "policy", PolicyText(rotation.policy()));
+    Line(text, "policy",
+         PolicyText(rotation.policy(), rotation.progress().certificates_per_second()));
   }
   ChangeLines(text, rotation);
   Exemptions(text, rotation.exempt());

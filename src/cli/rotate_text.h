@@ -25,8 +25,9 @@ std::string EmergencyText(const control::v1::RotationPlan& plan);
 std::string HistoryText(const control::v1::ListRotationsResponse& history);
 std::string JournalText(const control::v1::ListRotationsResponse& history);
 
-// "30s soak; absent workloads are waited for …"
-std::string PolicyText(const control::v1::RotationPolicy& policy);
+// "soak 30s; absent workloads are waited for …; re-issue at most 5 a second". `per_second`: what a
+// re-issue goes by as things are, which is less where capstand's own budget is; 0: not known.
+std::string PolicyText(const control::v1::RotationPolicy& policy, double per_second);
 
 // "12m4s": since its start, or what it took.
 std::string TookText(const control::v1::Rotation& rotation);

@@ -37,7 +37,8 @@ TEST(RotationText, IsOneScreen) {
       "re-issued      0 of 10 show a leaf that stays good\n"
       "clock          the agents' clocks are 1.5s behind capstand's\n"
       "policy         soak 30s; absent workloads are waited for 1d per phase; a proof\n"
-      "               by handshake where one is possible; re-issue at a rate of its own\n"
+      "               by handshake where one is possible; re-issue at capstand's\n"
+      "               budget, 20 a second\n"
       "issuer         aaaaaaaaaaaa → bbbbbbbbbbbb\n"
       "comes          2222bbbb (CN=Root B)\n"
       "leaves         1111aaaa (CN=Root A)\n"
@@ -111,38 +112,55 @@ TEST(RotationText, NothingThatCameFromOutsideMovesTheCursor) {
 
 TEST(PolicyText, SaysEachPart) {
   EXPECT_EQ(PolicyText(Text<control::v1::RotationPolicy>(
-                R"pb(soak { seconds: 600 }
-                     absent_deadline { seconds: 315576000000 }
-                     require_proven: true
-                     issue_per_second: 12.5)pb")),
+                           R"pb(soak { seconds: 600 }
+                                absent_deadline { seconds: 315576000000 }
+                                require_proven: true
+                                issue_per_second: 12.5)pb"),
+                       12.5),
             "soak 10m; absent workloads are waited for until their leaves expire; a proof by "
-            "handshake of every one; re-issue at most 12.5 a second");
+            "handshake of every one; re-issue at a rate of its own, at most 12.5 a second");
+  control::v1::RotationPolicy policy;
+  policy.set_issue_per_second(50);
+  EXPECT_THAT(PolicyText(policy, 20),
+              HasSubstr("at a rate of its own, at most 50 a second; capstand's budget allows 20"));
+  policy.clear_issue_per_second();
+  EXPECT_THAT(PolicyText(policy, 0.125),
+              HasSubstr("re-issue at capstand's budget, 0.125 a second"));
 }
 
 TEST(PlanText, TellsFindingsStepsAndTimes) {
   const auto plan = Text<control::v1::RotationPlan>(R"pb(
-    findings { severity: "warning" what: "2 workloads are absent" remedy: "start their agents" }
+    findings {
+      severity: "warning"
+      code: "ends-soon"
+      what: "it ends"
+      where: "root R"
+      remedy: "have another one"
+    }
     steps { name: "add-roots" }
     steps { name: "switch-issuer" gate: "every consumer acknowledged" }
     steps { name: "drop-roots" gate: "nobody shows a leaf of A" }
     waited_for { kind: "absent" name: "spiffe://td/ns/a/sa/sleep/two" why: "not connected" }
     population: 10
     certificates_per_second: 20
+    reissued_certificates: 1800
     reissue_takes { seconds: 90 }
     takes { seconds: 300 }
   )pb");
   EXPECT_EQ(PlanText(plan),
-            "warning        2 workloads are absent\n"
-            "  do           start their agents\n"
+            "warning        ends-soon: it ends [root R]\n"
+            "  do           have another one\n"
             "\n"
             "1. add-roots        trust the new root beside the old one\n"
             "   wait until       every consumer acknowledged\n"
             "2. switch-issuer    let the new authority sign, and every leaf be re-issued\n"
             "   wait until       nobody shows a leaf of A\n"
             "3. drop-roots       drop the old root; this cannot be undone\n"
+            "each wait           also until the agents confirm capstand's clock: a wrong one\n"
+            "                    opens no gate\n"
             "\n"
             "workloads      10 hold an unexpired certificate\n"
-            "re-issue       1m30s at 20 certificates a second\n"
+            "re-issue       1800 certificates in 1m30s, at 20 a second\n"
             "takes          at least 5m, with everybody there\n"
             "\n"
             "As things are, it would wait for\n"

@@ -90,10 +90,11 @@ constexpr std::array<Kind, 8> kKinds = {{
       true}},
     {"unrecorded",
      {"leaves whose record may have been lost in a crash of capstand",
-      "wait: they end by themselves; let every agent connect meanwhile, which records them anew",
+      "wait until the time that is shown: they end by themselves. Or, where you know that every "
+      "workload is connected and shows a new leaf (`capstan fleet list`), pass over it",
       true}},
     {"clock",
-     {"the control plane's clock is not confirmed, and what comes next cannot be undone",
+     {"the control plane's clock is not confirmed, and by a wrong one no gate opens",
       "mend the clock that is wrong (NTP), or connect an agent; this is never passed over", false}},
     {"canary",
      {"nobody of the canary is left, so that it shows nothing",

@@ -64,6 +64,7 @@ inline control::v1::Rotation WaitingRotation() {
       connected: 9
       acknowledged: 8
       proven: 7
+      certificates_per_second: 20
       clock_offset { seconds: -1 nanos: -500000000 }
     }
   )pb");

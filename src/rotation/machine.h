@@ -34,6 +34,9 @@ struct Policy {
   absl::Duration clock_tolerance = absl::Minutes(1);
   // No gates at all: what is wished is done at once, in the safe order.
   bool immediate = false;
+  // Certificates that a re-issue asks for in a second; 0: as many as are signed at all, and never
+  // more than that. No step waits for it.
+  double issue_per_second = 0;
   friend bool operator==(const Policy&, const Policy&) = default;
 };
 

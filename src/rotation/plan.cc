@@ -45,11 +45,7 @@ std::string MoveGate(const Gate& gate) {
         &text, "; the last of them expires at ",
         absl::FormatTime("%Y-%m-%d %H:%M:%S UTC", gate.leaving_until, absl::UTCTimeZone()));
   }
-  if (gate.irreversible()) {
-    absl::StrAppend(&text,
-                    "; the control plane's clock agrees with its agents'. There is no way back "
-                    "from here");
-  }
+  if (gate.irreversible()) absl::StrAppend(&text, ". There is no way back from here");
   return text;
 }
 
@@ -111,9 +107,10 @@ absl::StatusOr<std::vector<PlannedStep>> PlanSteps(const Situation& now_is, cons
 
 Estimate EstimateOf(const std::vector<PlannedStep>& steps, const Pace& pace) {
   Estimate estimate;
-  if (std::any_of(steps.begin(), steps.end(), IsReissue) && pace.certificates_per_second > 0) {
+  if (std::any_of(steps.begin(), steps.end(), IsReissue)) estimate.reissued = pace.leaves;
+  if (pace.certificates_per_second > 0) {
     estimate.reissue_takes =
-        absl::Seconds(static_cast<double>(pace.population) / pace.certificates_per_second);
+        absl::Seconds(static_cast<double>(estimate.reissued) / pace.certificates_per_second);
   }
   estimate.takes = estimate.reissue_takes;
   for (const PlannedStep& step : steps) {

@@ -17,8 +17,10 @@ namespace capstan::rotation {
 struct PlannedStep {
   std::string name;  // StepName, or "end" for the last
   std::string why;
-  Gate gate;                    // before it
-  std::string gate_says;        // what is waited for, in words; "" where nothing is
+  Gate gate;  // before it
+  // What is waited for, in words; "" where nothing is. That the agents confirm the clock, which
+  // every gate asks for, is left out.
+  std::string gate_says;
   Phase phase = Phase::kRootA;  // in which the waiting happens
   friend bool operator==(const PlannedStep&, const PlannedStep&) = default;
 };
@@ -32,11 +34,13 @@ absl::StatusOr<std::vector<PlannedStep>> PlanSteps(const Situation& now_is, cons
 // How fast things can go.
 struct Pace {
   int64_t population = 0;
+  int64_t leaves = 0;                  // that the wanted authority has to replace
   double certificates_per_second = 0;  // the budget of signing anew; 0: no limit
   absl::Duration soak = absl::Seconds(30);
 };
 
 struct Estimate {
+  int64_t reissued = 0;  // leaves
   absl::Duration reissue_takes = absl::ZeroDuration();
   absl::Duration takes = absl::ZeroDuration();  // at least, with everybody there
   friend bool operator==(const Estimate&, const Estimate&) = default;

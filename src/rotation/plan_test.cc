@@ -65,6 +65,9 @@ TEST(PlanTest, OneStrokeIsWalkedToItsEndWithoutTheKey) {
   EXPECT_EQ((*steps)[2].gate_says, "every agent holds bundle 6");
   EXPECT_THAT((*steps)[3].gate_says, HasSubstr("the last of them expires at 2025-05-13"));
   EXPECT_THAT((*steps)[3].gate_says, HasSubstr("no way back"));
+  for (const PlannedStep& step : *steps) {
+    EXPECT_THAT(step.gate_says, ::testing::Not(HasSubstr("clock"))) << "it is of every gate";
+  }
   EXPECT_EQ((*steps)[3].phase, Phase::kNewIssuer);
   EXPECT_THAT((*steps)[4].gate_says, HasSubstr("acknowledged bundle 7"));
   EXPECT_THAT((*steps)[4].gate_says, HasSubstr(Id(0).hex()));
@@ -81,14 +84,14 @@ TEST(PlanTest, ACanaryIsAStepMoreAndAGateMore) {
   EXPECT_THAT((*steps)[2].gate_says, HasSubstr("every workload of namespace=web shows a leaf"));
   EXPECT_THAT((*steps)[2].gate_says, HasSubstr("by itself"));
   EXPECT_EQ((*steps)[2].phase, Phase::kBothTrusted);
-  EXPECT_EQ(EstimateOf(*steps, {0, 0, absl::Seconds(1)}).takes, absl::Seconds(1 + 15 + 1));
+  EXPECT_EQ(EstimateOf(*steps, {0, 0, 0, absl::Seconds(1)}).takes, absl::Seconds(1 + 15 + 1));
 }
 
 TEST(PlanTest, NothingToDoIsTheEndAlone) {
   const auto steps = PlanSteps(Running(1, 0), {Roots(1), {}, Id(0)}, TestNow());
   ASSERT_TRUE(steps.ok());
   EXPECT_THAT(Names(*steps), ElementsAre("end"));
-  EXPECT_EQ(EstimateOf(*steps, {1000, 10, absl::Seconds(30)}), Estimate{});
+  EXPECT_EQ(EstimateOf(*steps, {1000, 2000, 10, absl::Seconds(30)}), Estimate{});
 }
 
 TEST(PlanTest, AnUnknownAuthorityIsSaid) {
@@ -101,14 +104,17 @@ TEST(PlanTest, AnUnknownAuthorityIsSaid) {
 TEST(PlanTest, TheEstimateIsReissuingAndSoaking) {
   const auto steps = PlanSteps(Running(1, 0), {Roots(2), {}, Id(1)}, TestNow());
   ASSERT_TRUE(steps.ok());
-  const Estimate estimate = EstimateOf(*steps, {3000, 50, absl::Seconds(30)});
+  const Estimate estimate = EstimateOf(*steps, {1500, 3000, 50, absl::Seconds(30)});
+  EXPECT_EQ(estimate.reissued, 3000);
   EXPECT_EQ(estimate.reissue_takes, absl::Seconds(60));
   EXPECT_EQ(estimate.takes, absl::Seconds(60 + 2 * 30));  // before the switch and before the drop
-  EXPECT_EQ(EstimateOf(*steps, {3000, 0, absl::Seconds(30)}).reissue_takes, absl::ZeroDuration());
+  EXPECT_EQ(EstimateOf(*steps, {1500, 3000, 0, absl::Seconds(30)}).reissue_takes,
+            absl::ZeroDuration());
   // A root more or less makes nobody ask for a certificate.
   const auto roots_only = PlanSteps(Running(1, 0), {Roots(3), {}, Id(0)}, TestNow());
   ASSERT_TRUE(roots_only.ok());
-  EXPECT_EQ(EstimateOf(*roots_only, {3000, 50, absl::Seconds(30)}).takes, absl::ZeroDuration());
+  EXPECT_EQ(EstimateOf(*roots_only, {1500, 3000, 50, absl::Seconds(30)}).takes,
+            absl::ZeroDuration());
 }
 
 RC_GTEST_PROP(PlanProperty, EveryPlanEndsWhereItIsWished, ()) {

@@ -91,6 +91,54 @@ std::string UtcTime(absl::Time time) {
 
 }  // namespace preflight
 
+std::vector<std::string_view> FindingCodes() {
+  return {
+      "bundle-size",
+      "ca-names",
+      "canary-selects-everybody",
+      "canary-selects-nobody",
+      "canary-untold",
+      "chain-size",
+      "critical-extension",
+      "crl",
+      "crl-ends",
+      "crls-dropped",
+      "ends-soon",
+      "ends-sooner",
+      "expired",
+      "expired-twin",
+      "join-file",
+      "key-changes",
+      "key-refused",
+      "key-unusual",
+      "name-constraints",
+      "name-constraints-ip",
+      "no-crl-sign",
+      "no-key",
+      "no-key-cert-sign",
+      "no-key-usage",
+      "no-way",
+      "not-a-ca",
+      "not-yet-valid",
+      "not-yet-valid-there",
+      "outlives-issuer",
+      "pair-crosses",
+      "pair-refused",
+      "path-length",
+      "same-key-other-root",
+      "same-key-roots",
+      "same-ski",
+      "same-subject",
+      "same-subject-no-ids",
+      "serial",
+      "signature-weak",
+      "source",
+      "trial-failed",
+      "unreadable-name",
+      "version",
+  };
+}
+
 std::string_view SeverityName(Severity severity) {
   switch (severity) {
     case Severity::kError:

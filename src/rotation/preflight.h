@@ -32,7 +32,7 @@ std::string_view SeverityName(Severity severity);  // "error", "warning", "note"
 
 struct Finding {
   Severity severity = Severity::kNote;
-  std::string code;    // stable, for scripts: "pair-refused"; docs/operations.md lists them
+  std::string code;    // stable, for scripts: "pair-refused"; one of FindingCodes()
   std::string what;    // one sentence
   std::string where;   // the certificate, bundle, file or agent
   std::string remedy;  // what to do; "" where nothing need be done
@@ -75,5 +75,9 @@ struct PreflightInput {
 std::vector<Finding> Preflight(const PreflightInput& input, absl::Time now);
 
 bool HasErrors(const std::vector<Finding>& findings);
+
+// Every code that a finding of a rotation has, those of its canary too, in order; docs/rotation.md
+// says what each means.
+std::vector<std::string_view> FindingCodes();
 
 }  // namespace capstan::rotation

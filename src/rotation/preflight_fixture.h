@@ -75,8 +75,8 @@ class OpenSslCas {
   void Certify(const std::string& name, const std::string& key, const std::string& subject,
                const std::string& extensions, const std::string& flags) const {
     shop_.OpenSsl(absl::StrCat("genpkey -algorithm ", key, " -out ", name, ".key"));
-    shop_.OpenSsl(
-        absl::StrCat("req -new -key ", name, ".key -subj '", subject, "' -out ", name, ".csr"));
+    shop_.OpenSsl(absl::StrCat("req -new -utf8 -key ", name, ".key -subj '", subject, "' -out ",
+                               name, ".csr"));
     shop_.Write(absl::StrCat(name, ".ext"), extensions);
     const std::string with = extensions.empty() ? "" : absl::StrCat("-extfile ", name, ".ext ");
     shop_.OpenSsl(
@@ -94,6 +94,17 @@ inline std::shared_ptr<x509::Signer> SignerOf(const trust::testing::TestCa& ca) 
 }
 inline Made MadeFrom(const trust::testing::TestPki& pki) {
   return {pki.authority(), SignerOf(pki.intermediate)};
+}
+
+// Preflight(), each of whose findings has to be one that is documented.
+inline std::vector<Finding> Documented(const PreflightInput& input, absl::Time now) {
+  std::vector<Finding> findings = Preflight(input, now);
+  const std::vector<std::string_view> codes = FindingCodes();
+  for (const Finding& finding : findings) {
+    EXPECT_THAT(codes, ::testing::Contains(finding.code));
+    EXPECT_FALSE(finding.where.empty()) << finding.code;
+  }
+  return findings;
 }
 
 // A rotation from A, whose leaves are in use, to another CA in one stroke.
@@ -136,7 +147,7 @@ class PreflightTest : public ::testing::Test {
   static PreflightInput FromA(const Made& to) { return From(MadeFrom(A()), to); }
 
   static std::vector<Finding> Look(const PreflightInput& input) {
-    return Preflight(input, TimeFor({input.candidate.authority, nullptr}));
+    return Documented(input, TimeFor({input.candidate.authority, nullptr}));
   }
   // The findings of a rotation from A to what openssl makes.
   std::vector<Finding> LookAt(const Recipe& recipe) { return Look(FromA(cas_.Make(recipe))); }

@@ -3,11 +3,13 @@
 // than OpenSSL's, which the trial of pairs has asked already.
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "rotation/preflight_checks.h"
 #include "trust/ca_crl.h"
+#include "x509/envoy_name.h"
 #include "x509/name_constraints.h"
 
 namespace capstan::rotation::preflight {
@@ -69,6 +71,24 @@ void CheckSerial(const Scope& scope, const x509::Certificate& ca, Findings& find
                                    ", which RFC 5280 forbids and Go or rustls peers may refuse"),
                       scope.Named(ca),
                       "have it issued again with a positive one of 8 to 20 octets"});
+}
+
+// Its own name and its issuer's: either keeps it from being parsed.
+void CheckReadable(const Scope& scope, const x509::Certificate& ca, Findings& findings) {
+  for (const auto& [which, der] :
+       {std::pair{"subject", ca.subject_der()}, std::pair{"issuer", ca.issuer_der()}}) {
+    const absl::Status readable = x509::CheckEnvoyReadsName(der);
+    if (readable.ok()) continue;
+    findings.push_back(
+        {Severity::kError, "unreadable-name",
+         absl::StrCat("Envoy cannot read it, though OpenSSL may: in its ", which, ", ",
+                      readable.message(), "; ",
+                      scope.IsRoot(ca) ? "every Envoy would refuse the whole bundle with it"
+                                       : "every Envoy would refuse the leaves below it, its own "
+                                         "and its peers'"),
+         scope.Named(ca), "have it issued again, with plain text in its names"});
+    return;
+  }
 }
 
 void CheckMaySign(const Scope& scope, const x509::Certificate& ca, Findings& findings) {
@@ -152,6 +172,7 @@ void CheckConstraintsOf(const Scope& scope, const x509::Certificate& ca, Finding
 
 void CheckShape(const Scope& scope, Findings& findings) {
   for (const x509::Certificate& ca : scope.candidate) {
+    CheckReadable(scope, ca, findings);
     CheckMaySign(scope, ca, findings);
     CheckCritical(scope, ca, findings);
     CheckSignature(scope, ca, findings);

@@ -6,6 +6,7 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::SizeIs;
 using trust::testing::MakeIntermediate;
 using trust::testing::MakeRoot;
 using trust::testing::TestPki;
@@ -46,6 +47,23 @@ TEST_F(PreflightTest, AnotherKindOfKeyIsNoted) {
 }
 
 // ── What is in a CA's certificate ────────────────────────────────────────────────────────────────
+
+TEST_F(PreflightTest, NamesThatEnvoyCannotReadThoughOpenSslCan) {
+  // openssl makes these, verifies them and prints them; Envoy 1.40 loads neither as a root nor as
+  // part of a chain.
+  const std::vector<Finding> root = LookAt({.root_subject = "/O=Test/CN=Root \xEF\xB7\x90 CA"});
+  EXPECT_THAT(root, Finds(kError, "unreadable-name", "U+FDD0"));
+  ASSERT_THAT(Of(root, "unreadable-name"), SizeIs(2)) << "the intermediate names it as its issuer";
+  EXPECT_THAT(root, Finds(kError, "unreadable-name", "refuse the whole bundle"));
+  EXPECT_THAT(root, Finds(kError, "unreadable-name", "in its issuer"));
+  EXPECT_THAT(Of(root, "pair-refused"), IsEmpty()) << "no verifier here would have found it";
+  const std::vector<Finding> below = LookAt({.subject = "/O=Test/CN=\xEF\xBF\xBF"});
+  ASSERT_THAT(Of(below, "unreadable-name"), SizeIs(1));
+  EXPECT_THAT(below, Finds(kError, "unreadable-name", "refuse the leaves below it"));
+  EXPECT_THAT(Of(below, "unreadable-name")[0].where, HasSubstr("signing certificate"));
+  EXPECT_THAT(Of(LookAt({.root_subject = "/O=Tëst & Co*/CN=Wurzel ä"}), "unreadable-name"),
+              IsEmpty());
+}
 
 TEST_F(PreflightTest, CriticalExtensionsThatEnvoyDoesNotHandle) {
   // OpenSSL handles the first of these: nothing but this check would find it.

@@ -76,7 +76,7 @@ TEST_F(PreflightTest, WhatIsNotValidYet) {
   CaSpec later{"Root B"};
   later.not_before = TestNow() + absl::Hours(1);
   const TestPki pki = PkiOf(later, {"Intermediate B"});
-  EXPECT_THAT(Preflight(FromA(MadeFrom(pki)), TestNow()),
+  EXPECT_THAT(Documented(FromA(MadeFrom(pki)), TestNow()),
               Finds(kError, "not-yet-valid", "1h from now"));
 }
 
@@ -84,28 +84,28 @@ TEST_F(PreflightTest, WhatIsNotValidYetByASlowClock) {
   CaSpec fresh{"Root B"};
   fresh.not_before = TestNow() - absl::Minutes(10);
   PreflightInput input = FromA(MadeFrom(PkiOf(fresh, {"Intermediate B"})));
-  EXPECT_THAT(Of(Preflight(input, TestNow()), "not-yet-valid-there"), IsEmpty());
+  EXPECT_THAT(Of(Documented(input, TestNow()), "not-yet-valid-there"), IsEmpty());
   input.clock_offsets = {absl::Seconds(1), absl::Minutes(-6)};
-  EXPECT_THAT(Preflight(input, TestNow()), Finds(kWarning, "not-yet-valid-there", "only 4m"));
+  EXPECT_THAT(Documented(input, TestNow()), Finds(kWarning, "not-yet-valid-there", "only 4m"));
   input.clock_offsets.push_back(absl::Minutes(-11));
-  EXPECT_THAT(Preflight(input, TestNow()), Finds(kError, "not-yet-valid-there", "11m"));
+  EXPECT_THAT(Documented(input, TestNow()), Finds(kError, "not-yet-valid-there", "11m"));
 }
 
 TEST_F(PreflightTest, WhatIsOverOrSoonWillBe) {
   CaSpec spec{"Root B"};
   spec.not_after = TestNow() - absl::Seconds(1);
-  EXPECT_THAT(Preflight(FromA(MadeFrom(PkiOf(spec, {"Intermediate B"}))), TestNow()),
+  EXPECT_THAT(Documented(FromA(MadeFrom(PkiOf(spec, {"Intermediate B"}))), TestNow()),
               Finds(kError, "expired", "expired at"));
   spec.not_after = TestNow() + absl::Hours(1);
   PreflightInput input = FromA(MadeFrom(PkiOf(spec, {"Intermediate B"})));
-  EXPECT_THAT(Preflight(input, TestNow()), Finds(kWarning, "ends-soon", "in 1h"));
+  EXPECT_THAT(Documented(input, TestNow()), Finds(kWarning, "ends-soon", "in 1h"));
   input.clock_offsets = {absl::Hours(2)};
-  EXPECT_THAT(Preflight(input, TestNow()), Finds(kError, "expired", "fastest"));
+  EXPECT_THAT(Documented(input, TestNow()), Finds(kError, "expired", "fastest"));
   // One that nothing chains to.
   spec.not_after = TestNow() - absl::Hours(1);
   input = FromA(MadeFrom(B()));
   input.candidate.bundle = Bundle::Of({B().root.certificate, MakeRoot(spec).certificate});
-  const std::vector<Finding> unused = Preflight(input, TestNow());
+  const std::vector<Finding> unused = Documented(input, TestNow());
   EXPECT_THAT(unused, Finds(kWarning, "expired", "expired at"));
   EXPECT_FALSE(HasErrors(unused)) << Text(unused);
 }
@@ -114,7 +114,7 @@ TEST_F(PreflightTest, EndsThatDoNotFitTogether) {
   CaSpec root{"Root B"};
   root.not_after = TestNow() + absl::Hours(24 * 365);
   const std::vector<Finding> findings =
-      Preflight(FromA(MadeFrom(PkiOf(root, {"Intermediate B"}))), TestNow());
+      Documented(FromA(MadeFrom(PkiOf(root, {"Intermediate B"}))), TestNow());
   EXPECT_THAT(findings, Finds(kWarning, "outlives-issuer", "after its issuer does"));
   EXPECT_THAT(findings, Finds(kWarning, "ends-sooner", "sooner than the present one"));
 }

@@ -158,7 +158,8 @@ rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Ti
   if (!open.ok()) {
     // Nobody knows how many there are: that is no open gate.
     seen.holders.push_back(
-        {rotation::Holder::Kind::kUnrecorded, "state", open.status().ToString()});
+        {rotation::Holder::Kind::kUnrecorded, "state",
+         absl::StrCat("the join tokens cannot be read from the state: ", open.status().message())});
     return seen;
   }
   for (rotation::Holder& holder : JoinFileHolders(*open, gate)) {

@@ -54,10 +54,12 @@ struct ControlPlaneOptions {
   absl::Duration survey_every() const { return 60 * housekeep_every; }
 };
 
-// A leaf that may be signed now: planned, admitted, and its expiry reserved.
+// A leaf that may be signed now: planned, admitted, its expiry reserved, and marked as one whose
+// record may not be written yet. Held until the leaf was Remember()ed.
 struct Grant {
   std::shared_ptr<const Signing> signing;
   issuance::Plan plan;
+  PopulationWriter::Promised promised = {};
 };
 
 // What the gRPC services need (rpc/control_plane.h), on top of the trust keeper, the fleet and the
@@ -92,7 +94,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   // Why no certificate is issued at all; "" where there is no such reason.
   std::string issuance_error() const;
 
-  // Writes down what is still in memory.
+  // Writes down what is still in memory. After it, with nothing under way, the state is clean.
   absl::Status Flush() { return population_.Flush(); }
 
   std::shared_ptr<const trust::TrustState> trust() const override { return keeper_.trust(); }
@@ -147,6 +149,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   struct Signed {
     issuance::Issued issued;
     std::vector<std::string> chain;
+    PopulationWriter::Promised promised;
   };
   absl::Status Admit(const authn::Caller& caller, const rpc::IssueRequest& request, absl::Time now);
   absl::StatusOr<authn::Caller> Judge(const authn::Credentials& shown);

@@ -80,7 +80,13 @@ absl::StatusOr<Grant> ControlPlane::GrantFor(const authn::Caller& caller,
                                               signing->issuer->authority(), now));
   CAPSTAN_RETURN_IF_ERROR(Admit(caller, request, now));
   CAPSTAN_RETURN_IF_ERROR(signing->reservation->Cover(plan.not_after, now));
-  return Grant{std::move(signing), std::move(plan)};
+  // The record of who joins is in the store before the answer.
+  if (caller.proof == authn::Caller::Proof::kJoinToken) {
+    return Grant{std::move(signing), std::move(plan)};
+  }
+  PopulationWriter::Promised promised =
+      population_.Promise(signing->issuer->authority().id.hex(), plan.not_after);
+  return Grant{std::move(signing), std::move(plan), std::move(promised)};
 }
 
 absl::Status ControlPlane::Remember(const authn::Caller& caller, const rpc::IssueRequest& request,
@@ -101,8 +107,8 @@ absl::Status ControlPlane::Remember(const authn::Caller& caller, const rpc::Issu
 absl::StatusOr<ControlPlane::Signed> ControlPlane::SignFor(const authn::Caller& caller,
                                                            const rpc::IssueRequest& request,
                                                            const x509::Csr& csr, absl::Time now) {
-  CAPSTAN_ASSIGN_OR_RETURN(const Grant grant, GrantFor(caller, request, now));
-  const auto& [signing, plan] = grant;
+  CAPSTAN_ASSIGN_OR_RETURN(Grant grant, GrantFor(caller, request, now));
+  const auto& [signing, plan, promised] = grant;
   const absl::Duration began = clock_.Monotonic();
   absl::StatusOr<issuance::Issued> made = signing->issuer->Sign(plan, csr, random_);
   pacing_.Signed(signing->issuer->authority().id, clock_.Monotonic() - began, made.ok());
@@ -115,7 +121,7 @@ absl::StatusOr<ControlPlane::Signed> ControlPlane::SignFor(const authn::Caller& 
                         {"serial", issued.leaf.serial().ToHex()},
                         {"authority", issued.authority.hex()},
                         {"not_after", absl::FormatTime(plan.not_after, absl::UTCTimeZone())}});
-  return Signed{std::move(issued), std::move(chain)};
+  return Signed{std::move(issued), std::move(chain), std::move(grant.promised)};
 }
 
 absl::StatusOr<rpc::IssueResponse> ControlPlane::IssueForToken(const authn::Caller& caller,

@@ -302,6 +302,26 @@ TEST_F(WithCaTest, ReissueIsPublishedAsAPlanAndPlannedAnewForTheRestAfterARestar
   EXPECT_FALSE(plane_->update()->renewal().has_window()) << "nothing is left to replace";
 }
 
+TEST_F(WithCaTest, WhatACrashMayHaveLostIsNotedAsSoonAsTheStoreTakesIt) {
+  const std::vector<std::string> chain = Join();
+  EXPECT_TRUE(store_.Load()->unwritten.empty()) << "who joins is on record before the answer";
+  ASSERT_TRUE(plane_->Issue(*With(chain), Request(NewCsr())).ok());
+  ASSERT_EQ(store_.Load()->unwritten.size(), 1u);
+  executor_.DropAll();
+  plane_.reset();
+  metrics_ = std::make_unique<Metrics>();
+  FaultyStore faulty(store_);
+  faulty.Arm(FaultyStore::Fault::kRefuseOnce, 1);
+  plane_ = NewPlane(faulty);
+  ASSERT_TRUE(plane_->Start().ok()) << "it serves all the same";
+  EXPECT_EQ(store_.Load()->unwritten.size(), 1u);
+  executor_.Advance(absl::Seconds(2));
+  ASSERT_EQ(store_.Load()->unseen.size(), 1u);
+  EXPECT_EQ(store_.Load()->unseen[0].signer, absl::StrCat("authority:", a_.authority().id.hex()));
+  executor_.DropAll();
+  plane_.reset();
+}
+
 TEST_F(WithCaTest, OverTheBudgetTheOrdinaryAreToldWhenToComeBack) {
   budget_ = 4;
   Restart();

@@ -274,7 +274,7 @@ void Daemon::Shutdown() {
   server_.reset();
   if (plane_ == nullptr) return;
   if (absl::Status flushed = plane_->Flush(); !flushed.ok()) {
-    log::Error("the population could not be written down; reserved expiries cover it",
+    log::Error("the population could not be written down; the next start takes it for lost",
                {{"why", flushed.message()}});
   }
 }

@@ -15,6 +15,8 @@ struct Issuers {
   trust::TrustState trust;
   std::optional<trust::CanaryIssuer> canary;
   std::set<trust::AuthorityId> retiring;  // their leaves may be about
+  // Certificates a second, of the rotation that moves leaves now; 0: the control plane's own.
+  double budget = 0;
 
   bool InCanary(std::string_view spiffe_id) const {
     return canary.has_value() && canary->canary.Selects(spiffe_id);

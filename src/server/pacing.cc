@@ -52,7 +52,17 @@ std::vector<rotation::Replaceable> LeavesToReplace(
   return leaves;
 }
 
+double RateOf(double own, double budget) {
+  return budget > 0 ? std::min(own, budget) : own;
+}
+
 }  // namespace
+
+int64_t LeavesToMove(const std::map<fleet::Key, fleet::Workload>& workloads,
+                     const std::string& issuer, absl::Time now) {
+  return static_cast<int64_t>(
+      LeavesToReplace(workloads, issuer, now, [](const fleet::Key&) { return true; }).size());
+}
 
 Urgency UrgencyOf(const authn::Caller& caller, const rpc::IssueRequest& request,
                   const fleet::Leaf* known, absl::Time now) {
@@ -86,6 +96,10 @@ Pacing::Pacing(double per_second, Clock& clock, Metrics& metrics)
 double Pacing::per_second() const {
   absl::MutexLock lock(&mutex_);
   return admission_.per_second();
+}
+
+double Pacing::RateOf(double budget) const {
+  return server::RateOf(per_second(), budget);
 }
 
 absl::Status Pacing::Admit(Urgency urgency) {
@@ -192,7 +206,7 @@ void Pacing::PlanForEverybody(const Issuers& issuers, const Workloads& workloads
   plans_.everybody = rotation::PlanReissue(
       LeavesToReplace(workloads, issuers.trust.issuer.hex(), clock_.Now(),
                       [&](const fleet::Key& key) { return !issuers.InCanary(key.spiffe_id); }),
-      admission_.per_second(), clock_.Now());
+      server::RateOf(admission_.per_second(), issuers.budget), clock_.Now());
   const rotation::ReissuePlan& plan = *plans_.everybody;
   metrics_
       .Gauge("capstan_reissue_planned_certificates",
@@ -216,7 +230,7 @@ void Pacing::PlanForCanary(const Issuers& issuers, const Workloads& workloads) {
   plans_.canary = rotation::PlanReissue(
       LeavesToReplace(workloads, issuers.canary->authority.hex(), clock_.Now(),
                       [&](const fleet::Key& key) { return issuers.InCanary(key.spiffe_id); }),
-      admission_.per_second(), clock_.Now());
+      server::RateOf(admission_.per_second(), issuers.budget), clock_.Now());
   log::Info("re-issue of the canary is planned", {{"canary", issuers.canary->canary.ToString()},
                                                   {"issuer", issuers.canary->authority.hex()},
                                                   {"why", rotation::Describe(*plans_.canary)}});

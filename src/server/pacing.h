@@ -25,6 +25,11 @@ namespace capstan::server {
 issuance::Urgency UrgencyOf(const authn::Caller& caller, const rpc::IssueRequest& request,
                             const fleet::Leaf* known, absl::Time now);
 
+// How many leaves move when `issuer` signs: unexpired ones of other authorities, the agents' own
+// among them.
+int64_t LeavesToMove(const std::map<fleet::Key, fleet::Workload>& workloads,
+                     const std::string& issuer, absl::Time now);
+
 // How leaves move to who is to sign for them; nullopt where none is to be replaced.
 struct Plans {
   std::optional<rotation::ReissuePlan> everybody;
@@ -43,12 +48,16 @@ class Pacing {
   // `authority` signed, or failed to, in this time.
   void Signed(const trust::AuthorityId& authority, absl::Duration took, bool ok);
   double per_second() const;
+  // What a re-issue with this budget of its own (0: none) is planned by: the lower of the two.
+  double RateOf(double budget) const;
 
   // The plans of this issuer epoch and of a canary, each made once, when it is asked for the first
   // time: at the switch or the canary's beginning itself, or at a restart after it. Its start is
   // the moment of that. Nothing is persisted: after a restart it is a plan for the leaves that are
   // left, the soonest to expire first as before, which takes no longer than the rest of the one
-  // before. The first issuer has nothing to replace, unless another one's canary was turned back.
+  // before. A budget of the rotation's own, where it is the lower one, is what they are laid by;
+  // who may be signed for at all stays a matter of Admit(), so that renewals have what is left. The
+  // first issuer has nothing to replace, unless another one's canary was turned back.
   Plans PlansFor(const Issuers& issuers, const std::map<fleet::Key, fleet::Workload>& workloads);
   // Drops plans that begin in the future: the clock was ahead when they were made, and has been set
   // back. True: it did, and PlansFor() makes others.

@@ -169,6 +169,42 @@ TEST_F(PacingTest, ACanaryHasAPlanOfItsOwnAndItsEndOneForTheWayBack) {
   EXPECT_EQ(pacing.PlansFor(issuers, workloads_).everybody, plans.everybody);
 }
 
+TEST_F(PacingTest, ARotationsOwnBudgetLaysTheSlotsWhereItIsTheLowerOne) {
+  Populate(100);
+  Issuers issuers = Of(State(2, kB));
+  issuers.budget = 5;
+  const auto plan = Pacing(20, clock_, metrics_).PlansFor(issuers, workloads_).everybody;
+  EXPECT_EQ(plan->per_second, 5);
+  EXPECT_EQ(plan->window.length, absl::Seconds(40));
+  std::map<int64_t, int> in_five_seconds;
+  for (const auto& [key, workload] : workloads_) {
+    for (const fleet::Leaf* leaf : {&workload.leaf, &workload.credential}) {
+      const absl::Time slot = SlotOf(plan->window, leaf->not_after, key.spiffe_id, leaf->serial);
+      ++in_five_seconds[absl::ToInt64Seconds(slot - TestNow()) / 5];
+    }
+  }
+  for (const auto& [when, count] : in_five_seconds) EXPECT_LE(count, 25 + 3) << when;
+  // What is left after a restart goes by the same.
+  for (int i = 0; i < 50; ++i) workloads_.erase({absl::StrCat("w", i), "i", ""});
+  EXPECT_EQ(Pacing(20, clock_, metrics_).PlansFor(issuers, workloads_).everybody->window.length,
+            absl::Seconds(20));
+  issuers.budget = 50;
+  EXPECT_EQ(Pacing(20, clock_, metrics_).PlansFor(issuers, workloads_).everybody->per_second, 20);
+  issuers = Of(State(1, kA));
+  issuers.canary = {*trust::AuthorityId::Parse(kB), *trust::Canary::Parse("percent=100")};
+  issuers.budget = 4;
+  EXPECT_EQ(Pacing(20, clock_, metrics_).PlansFor(issuers, workloads_).canary->window.length,
+            absl::Seconds(25));
+}
+
+TEST_F(PacingTest, ARotationsOwnBudgetIsNoMatterOfAdmission) {
+  Pacing pacing(20, clock_, metrics_);
+  EXPECT_EQ(pacing.RateOf(5), 5);
+  EXPECT_EQ(pacing.RateOf(50), 20);
+  EXPECT_EQ(pacing.RateOf(0), 20);
+  EXPECT_EQ(pacing.per_second(), 20) << "renewals are signed as before";
+}
+
 TEST_F(PacingTest, TheAutomaticBudgetGoesByTheIssuerNotByTheCanarysAuthority) {
   Pacing pacing(0, clock_, metrics_);
   const trust::AuthorityId b = *trust::AuthorityId::Parse(kB);

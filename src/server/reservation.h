@@ -13,9 +13,9 @@
 
 namespace capstan::server {
 
-// How far ahead expiries of an authority's leaves are written down (DESIGN: in blocks, so that no
-// leaf costs a write and a crash never under-reports): `max_ttl` and a margin, and never beyond its
-// own end.
+// How far ahead expiries of an authority's leaves are written down, in blocks, so that no leaf
+// costs a write and a crash never under-reports: `max_ttl` and a margin, and never beyond its own
+// end.
 absl::Time ReservedUntil(const trust::Authority& authority, absl::Duration max_ttl, absl::Time now);
 
 // The durable promise that nothing an authority signed outlives a certain time. Thread-safe.

@@ -54,7 +54,8 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::GetRotation() {
   *message.mutable_timer() = timer_.Message();
   const std::shared_ptr<const Issuers> issuers = keeper_.issuers();
   if (!view.has_value() || view->record.finished() || issuers == nullptr) return message;
-  message.mutable_progress()->set_certificates_per_second(pacing_.per_second());
+  message.mutable_progress()->set_certificates_per_second(
+      pacing_.RateOf(view->record.issue_per_second));
   absl::MutexLock lock(&mutex_);
   const Plans plans = pacing_.PlansFor(*issuers, fleet_.workloads());
   const std::optional<rotation::ReissuePlan>& plan =
@@ -178,7 +179,8 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
   {
     absl::MutexLock lock(&mutex_);
     pace.population = fleet_.Population(now);
-    pace.certificates_per_second = pacing_.per_second();
+    pace.leaves = LeavesToMove(fleet_.workloads(), set.authority.id.hex(), now);
+    pace.certificates_per_second = pacing_.RateOf(policy.issue_per_second);
     for (const auto& [key, workload] : fleet_.workloads()) {
       const fleet::Standing standing = fleet::StandingOf(workload, {}, now);
       if (!standing.counted || standing.connected) continue;

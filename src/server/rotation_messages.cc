@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/rotation_messages.h"
 
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,6 +14,8 @@ namespace {
 constexpr size_t kMostHolders = 100;
 // An absent member means "as configured"; whoever wants to wait without an end says more than this.
 constexpr absl::Duration kForEver = absl::Hours(24 * 36525);
+// One certificate in a quarter of an hour: below it, a re-issue is none.
+constexpr double kLeastBudget = 0.001;
 
 absl::Duration DurationOf(const google::protobuf::Duration& message) {
   return absl::Seconds(message.seconds()) + absl::Nanoseconds(message.nanos());
@@ -21,6 +24,15 @@ absl::Duration DurationOf(const google::protobuf::Duration& message) {
 std::string StateOf(const store::RotationRecord& record) {
   if (record.finished()) return record.outcome;
   return record.paused ? "paused" : "running";
+}
+
+absl::Status CheckBudget(double per_second) {
+  if (per_second == 0 || (std::isfinite(per_second) && per_second >= kLeastBudget)) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("a rotation's budget is a number of certificates a second, ", kLeastBudget,
+                   " or more (0: capstand's own), not ", per_second));
 }
 
 // Roots of one bundle that another one lacks.
@@ -113,6 +125,7 @@ control::v1::Rotation RotationMessage(const store::RotationRecord& record,
     SetDuration(record.absent_deadline, policy.mutable_absent_deadline());
   }
   policy.set_require_proven(record.require_proven);
+  policy.set_issue_per_second(record.issue_per_second);
   if (!record.canary.empty()) message.mutable_canary()->set_selector(record.canary);
   message.set_turned_why(record.turned_why);
   for (const store::ExemptionRecord& exemption : exempt) {
@@ -170,7 +183,9 @@ control::v1::RotationPlan PlanMessage(const std::vector<rotation::Finding>& find
   for (const rotation::Finding& finding : findings) {
     control::v1::RotationPlan::Finding& out = *message.add_findings();
     out.set_severity(std::string(rotation::SeverityName(finding.severity)));
-    out.set_what(absl::StrCat(finding.what, " [", finding.where, "]"));
+    out.set_code(finding.code);
+    out.set_what(finding.what);
+    out.set_where(finding.where);
     out.set_remedy(finding.remedy);
   }
   for (const rotation::PlannedStep& step : steps) {
@@ -185,6 +200,7 @@ control::v1::RotationPlan PlanMessage(const std::vector<rotation::Finding>& find
   const rotation::Estimate estimate = rotation::EstimateOf(steps, pace);
   message.set_population(pace.population);
   message.set_certificates_per_second(pace.certificates_per_second);
+  message.set_reissued_certificates(estimate.reissued);
   SetDuration(estimate.reissue_takes, message.mutable_reissue_takes());
   SetDuration(estimate.takes, message.mutable_takes());
   return message;
@@ -201,11 +217,7 @@ control::v1::Canary CanaryMessage(const CanaryView& view) {
 
 absl::StatusOr<rotation::Policy> PolicyOf(const control::v1::RotationPolicy& message,
                                           const rotation::Policy& configured) {
-  if (message.issue_per_second() > 0) {
-    return absl::FailedPreconditionError(
-        "a rotation has no budget of its own here: capstand signs by --issue-per-second, for "
-        "everybody; set that, and leave --budget out");
-  }
+  CAPSTAN_RETURN_IF_ERROR(CheckBudget(message.issue_per_second()));
   rotation::Policy policy = configured;
   if (message.has_soak()) policy.soak = DurationOf(message.soak());
   if (message.has_absent_deadline()) {
@@ -216,6 +228,7 @@ absl::StatusOr<rotation::Policy> PolicyOf(const control::v1::RotationPolicy& mes
     return absl::InvalidArgumentError("a rotation's soak and deadline cannot be negative");
   }
   policy.require_proven = policy.require_proven || message.require_proven();
+  if (message.issue_per_second() > 0) policy.issue_per_second = message.issue_per_second();
   return policy;
 }
 

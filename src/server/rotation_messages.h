@@ -31,8 +31,8 @@ control::v1::RotationPlan PlanMessage(const std::vector<rotation::Finding>& find
 
 control::v1::Canary CanaryMessage(const CanaryView& view);
 
-// `configured`, but for what the message says. InvalidArgument: a negative time.
-// FailedPrecondition: a budget.
+// `configured`, but for what the message says. InvalidArgument: a negative time, or a budget that
+// is none.
 absl::StatusOr<rotation::Policy> PolicyOf(const control::v1::RotationPolicy& message,
                                           const rotation::Policy& configured);
 

@@ -17,6 +17,7 @@ rotation::Rotation RotationOf(const store::RotationRecord& record,
   rotation.policy.soak = record.soak;
   rotation.policy.absent_deadline = record.absent_deadline;
   rotation.policy.require_proven = record.require_proven;
+  rotation.policy.issue_per_second = record.issue_per_second;
   rotation.paused = record.paused;
   rotation.emergency = record.emergency;
   rotation.phase_since = record.phase_since;
@@ -38,6 +39,7 @@ store::RotationRecord NewRotation(int64_t number, const rotation::Situation& fro
   record.soak = policy.soak;
   record.absent_deadline = policy.absent_deadline;
   record.require_proven = policy.require_proven;
+  record.issue_per_second = policy.issue_per_second;
   if (wish.canary.has_value()) record.canary = wish.canary->ToString();
   Reaim(from, wish, now, record);
   return record;

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "authn/caller.h"
@@ -269,6 +271,7 @@ TEST_F(RotationTest, FromEachPhaseThereIsAWayBackAndTheContentIsRefusedFromThenO
     ASSERT_TRUE(plane_->keeper().Steer(Steering::kRollback).ok());
     EXPECT_FALSE(plane_->keeper().Steer(Steering::kRollback).ok());
     EXPECT_EQ(Offer(next).status().code(), absl::StatusCode::kFailedPrecondition);
+    executor_.Advance(absl::Seconds(1));  // its leaf is written behind
     Restart();
     Connect(one);
     for (int i = 0; i < 4; ++i) {
@@ -640,7 +643,11 @@ TEST_F(CanaryTest, ACanaryOfNobodyIsRefusedAndOneOfEverybodyIsTold) {
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(refused.message()),
               AllOf(HasSubstr("selects none of the 2 workloads"), HasSubstr("rest, web")));
-  EXPECT_EQ(plane_->PlanRotation(request)->findings().rbegin()->severity(), "error");
+  const control::v1::RotationPlan::Finding finding =
+      *plane_->PlanRotation(request)->findings().rbegin();
+  EXPECT_EQ(finding.severity(), "error");
+  EXPECT_EQ(finding.code(), "canary-selects-nobody");
+  EXPECT_EQ(finding.where(), "--canary");
   request.set_canary("percent=0");
   EXPECT_EQ(plane_->StartRotation(request).status().code(), absl::StatusCode::kInvalidArgument);
   request.set_canary("namespace=web");
@@ -659,6 +666,66 @@ TEST_F(CanaryTest, ACanaryOfNobodyIsRefusedAndOneOfEverybodyIsTold) {
   EXPECT_EQ(plane_->GetRotation()->canary().selector(), "namespace=web");
 }
 
+TEST_F(RotationTest, WhatACrashMayHaveLostKeepsTheOldRoot) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  executor_.Advance(absl::Seconds(1));
+  Restart();  // everything was written: nothing is missing
+  EXPECT_TRUE(store_.Load()->unseen.empty());
+  Reissue(one);
+  Restart();  // in the moment after the answer
+  const std::string signer = absl::StrCat("authority:", a_.authority().id.hex());
+  ASSERT_EQ(store_.Load()->unseen.size(), 1u);
+  EXPECT_EQ(store_.Load()->unseen[0].signer, signer);
+  EXPECT_EQ(store_.Load()->unseen[0].until, clock_.Now() + absl::Hours(24 + 1));
+  EXPECT_EQ(store_.Journal(1)->at(0).kind, "unrecorded");
+  Restart();  // it is not forgotten, nor found again
+  EXPECT_EQ(store_.Load()->unseen.size(), 1u);
+  EXPECT_TRUE(store_.Load()->unwritten.empty());
+
+  Connect(one);
+  Acknowledge(one);
+  ASSERT_TRUE(Offer(b_).ok());
+  Acknowledge(one);
+  Pass(absl::Seconds(12), {&one});
+  ASSERT_EQ(View().record.phase, "new-issuer");
+  Reissue(one);
+  Pass(absl::Seconds(30), {&one});
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+  ASSERT_EQ(View().decision.gate.holders.size(), 1u);
+  EXPECT_EQ(View().decision.gate.holders[0].kind, rotation::Holder::Kind::kUnrecorded);
+  EXPECT_EQ(View().decision.gate.holders[0].name, signer);
+  // What B signed last is of no matter to the root that leaves.
+  Reissue(one);
+  Restart();
+  Connect(one);
+  Acknowledge(one);
+  Pass(absl::Seconds(3), {&one});
+  EXPECT_EQ(View().decision.gate.holders.size(), 1u);
+  ASSERT_TRUE(plane_->keeper().Exclude(signer, "there is only one workload").ok());
+  Pass(absl::Seconds(12), {&one});
+  EXPECT_FALSE(plane_->trust()->bundle.Contains(RootOf(a_)));
+}
+
+TEST_F(RotationTest, WhatACrashMayHaveLostEndsByItself) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Restart();
+  ASSERT_EQ(store_.Load()->unseen.size(), 1u);
+  Connect(one);
+  Acknowledge(one);
+  ASSERT_TRUE(Offer(b_).ok());
+  Acknowledge(one);
+  Pass(absl::Seconds(12), {&one});
+  clock_.StepWallClock(absl::Hours(24));
+  Reissue(one);
+  Pass(absl::Seconds(30), {&one});
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+  clock_.StepWallClock(absl::Hours(1));
+  Pass(absl::Seconds(12), {&one});
+  EXPECT_FALSE(plane_->trust()->bundle.Contains(RootOf(a_)));
+}
+
 TEST_F(RotationTest, TheReportSaysHowFastAndUntilWhen) {
   ASSERT_TRUE(Offer(a_).ok());
   Agent one = Join("one");
@@ -668,17 +735,71 @@ TEST_F(RotationTest, TheReportSaysHowFastAndUntilWhen) {
   EXPECT_FALSE(plane_->GetRotation()->progress().has_eta());  // nothing is re-issued yet
 }
 
-TEST_F(RotationTest, ABudgetThatWouldNotBeKeptIsRefused) {
+TEST_F(RotationTest, ABudgetOfItsOwnIsKeptOverARestartAndOnTheWayBack) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Agent two = Join("two");
+  Acknowledge(one);
+  Acknowledge(two);
+  control::v1::StartRotationRequest request;
+  request.set_generate(true);
+  request.mutable_policy()->set_issue_per_second(0.25);
+  const control::v1::RotationPlan plan = *plane_->PlanRotation(request);
+  EXPECT_EQ(plan.certificates_per_second(), 0.25);
+  EXPECT_EQ(plan.reissued_certificates(), 4);
+  EXPECT_EQ(plan.reissue_takes().seconds(), 16);
+  ASSERT_TRUE(plane_->StartRotation(request).ok());
+  executor_.Advance(absl::Seconds(1));
+  Restart();
+  EXPECT_EQ(plane_->GetRotation()->policy().issue_per_second(), 0.25);
+  EXPECT_EQ(plane_->GetRotation()->progress().certificates_per_second(), 0.25);
+  Connect(one);
+  Connect(two);
+  Acknowledge(one);
+  Acknowledge(two);
+  Pass(absl::Seconds(12), {&one, &two});
+  ASSERT_EQ(View().record.phase, "new-issuer");
+  EXPECT_EQ(plane_->update()->renewal().window().seconds(), 16);
+  EXPECT_EQ(plane_->GetRotation()->progress().eta().seconds(),
+            plane_->update()->renewal().start().seconds() + 16);
+  Reissue(one);
+  executor_.Advance(absl::Seconds(1));
+  Restart();
+  EXPECT_EQ(plane_->update()->renewal().window().seconds(), 8) << "what is left, by the same";
+  ASSERT_TRUE(plane_->keeper().Steer(Steering::kRollback).ok());
+  for (Agent* agent : {&one, &two}) {
+    Connect(*agent);
+    Acknowledge(*agent);
+  }
+  Pass(absl::Seconds(12), {&one, &two});
+  EXPECT_EQ(plane_->update()->renewal().authority_id(), a_.authority().id.hex());
+  EXPECT_EQ(plane_->update()->renewal().window().seconds(), 8) << "the two that had moved";
+  EXPECT_EQ(plane_->ListRotations()->rotations(0).policy().issue_per_second(), 0.25);
+}
+
+TEST_F(RotationTest, CapstandsOwnBudgetIsNeverExceeded) {
   ASSERT_TRUE(Offer(a_).ok());
   control::v1::StartRotationRequest request;
   request.set_generate(true);
-  request.mutable_policy()->set_issue_per_second(5);
-  EXPECT_EQ(plane_->StartRotation(request).status().code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_EQ(plane_->GetRotation()->number(), 0);
-  request.clear_policy();
+  const double own = plane_->PlanRotation(request)->certificates_per_second();
+  request.mutable_policy()->set_issue_per_second(own * 2);
+  EXPECT_EQ(plane_->PlanRotation(request)->certificates_per_second(), own);
   ASSERT_TRUE(plane_->StartRotation(request).ok());
-  EXPECT_EQ(plane_->GetRotation()->number(), 1);
+  EXPECT_EQ(plane_->GetRotation()->policy().issue_per_second(), own * 2);
   EXPECT_EQ(plane_->GetRotation()->source(), "managed");
+}
+
+TEST_F(RotationTest, ABudgetThatIsNoneIsRefused) {
+  ASSERT_TRUE(Offer(a_).ok());
+  control::v1::StartRotationRequest request;
+  request.set_generate(true);
+  for (double budget : {-1.0, 0.0001, std::numeric_limits<double>::infinity(),
+                        std::numeric_limits<double>::quiet_NaN()}) {
+    request.mutable_policy()->set_issue_per_second(budget);
+    EXPECT_EQ(plane_->StartRotation(request).status().code(), absl::StatusCode::kInvalidArgument)
+        << budget;
+  }
+  EXPECT_EQ(plane_->GetRotation()->number(), 0);
 }
 
 }  // namespace

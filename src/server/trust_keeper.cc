@@ -66,11 +66,49 @@ absl::Status TrustKeeper::Start() {
     state.trust.issuer = wish_->issuer.hex();
   }
   CAPSTAN_ASSIGN_OR_RETURN(situation_, SituationOf(state));
+  TakeOverUnwritten(state.unwritten);
   if (situation_->trust.issuer_epoch > 0) {
     CAPSTAN_RETURN_IF_ERROR(PublishSigning());
     if (situation_->serving.has_value()) CAPSTAN_RETURN_IF_ERROR(EnsureServing());
     PublishTrust();
   }
+  return absl::OkStatus();
+}
+
+// The program ended while records of leaves were not written: from here on each may be out there.
+// A store that refuses to hear of it keeps nobody from being served: it is told again.
+void TrustKeeper::TakeOverUnwritten(const std::vector<store::UnwrittenRecord>& marks) {
+  for (const store::UnwrittenRecord& mark : marks) {
+    untold_.push_back(
+        {absl::StrCat("authority:", mark.authority), mark.until,
+         "capstand ended without warning before the records of its last leaves were written"});
+    log::Warn("records of leaves may have been lost",
+              {{"authority", mark.authority},
+               {"why", untold_.back().why},
+               {"until", absl::FormatTime(mark.until, absl::UTCTimeZone())},
+               {"effect", "the gate before it leaves is shut until then"}});
+  }
+  Take({.unseen = untold_});
+  if (absl::Status told = TellUnseen(/*forget_marks=*/true); !told.ok()) {
+    log::Error("what a crash may have lost is not noted; trying again", {{"why", told.message()}});
+  }
+}
+
+absl::Status TrustKeeper::TellUnseen(bool forget_marks) {
+  if (untold_.empty()) return absl::OkStatus();
+  store::Change change;
+  change.unseen = untold_;
+  change.forget_unwritten = forget_marks;
+  for (const store::UnseenRecord& unseen : untold_) {
+    change.journal.push_back(
+        Entry("unrecorded",
+              absl::StrCat("leaves of ", unseen.signer, " that end by ",
+                           absl::FormatTime(absl::RFC3339_sec, unseen.until, absl::UTCTimeZone()),
+                           " may be out there without a record"),
+              *situation_));
+  }
+  CAPSTAN_RETURN_IF_ERROR(Commit(change));
+  untold_.clear();
   return absl::OkStatus();
 }
 
@@ -244,6 +282,8 @@ absl::Status TrustKeeper::Commit(store::Change change) {
 absl::Status TrustKeeper::Maintain() {
   absl::MutexLock lock(&mutex_);
   if (!situation_.has_value()) return absl::OkStatus();
+  // The marks of this process are its own by now.
+  CAPSTAN_RETURN_IF_ERROR(TellUnseen(/*forget_marks=*/false));
   Outcome outcome;
   CAPSTAN_RETURN_IF_ERROR(Walk(outcome));
   if (situation_->trust.issuer_epoch == 0) return absl::OkStatus();
@@ -362,10 +402,12 @@ absl::StatusOr<std::shared_ptr<const Signing>> TrustKeeper::SigningOf(const Auth
 }
 
 void TrustKeeper::PublishTrust() {
-  auto issuers = std::make_shared<Issuers>(Issuers{situation_->trust, canary(), {}});
+  auto issuers = std::make_shared<Issuers>(
+      Issuers{.trust = situation_->trust, .canary = canary(), .retiring = {}});
   for (const auto& [id, standing] : situation_->authorities) {
     if (standing.state == trust::AuthorityState::kRetiring) issuers->retiring.insert(id);
   }
+  if (running()) issuers->budget = rotation_->issue_per_second;
   issuers_now_.Set(std::move(issuers));
   changed_();
 }

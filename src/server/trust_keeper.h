@@ -159,6 +159,9 @@ class TrustKeeper {
   void BeginRotation(const rotation::Situation& now_is, const rotation::Wish& wish,
                      const Offered& offered, store::Change& change)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void TakeOverUnwritten(const std::vector<store::UnwrittenRecord>& marks)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status TellUnseen(bool forget_marks) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RefreshReservations() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool running() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::optional<trust::CanaryIssuer> canary() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -223,7 +226,8 @@ class TrustKeeper {
   rotation::Machine machine_ ABSL_GUARDED_BY(mutex_);
   std::optional<store::RotationRecord> rotation_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, store::ExemptionRecord> exempt_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, store::UnseenRecord> unseen_ ABSL_GUARDED_BY(mutex_);    // by signer
+  std::map<std::string, store::UnseenRecord> unseen_ ABSL_GUARDED_BY(mutex_);  // by signer
+  std::vector<store::UnseenRecord> untold_ ABSL_GUARDED_BY(mutex_);  // of these, not in the store
   std::map<std::string, rotation::Baseline> baselines_ ABSL_GUARDED_BY(mutex_);  // by name
   rotation::Decision decision_ ABSL_GUARDED_BY(mutex_);
   rotation::Observation seen_ ABSL_GUARDED_BY(mutex_);

@@ -263,7 +263,10 @@ void TrustKeeper::Take(const store::Change& change) {
   for (const store::ExemptionRecord& exemption : change.exemptions) {
     exempt_[exemption.name] = exemption;
   }
-  for (const store::UnseenRecord& unseen : change.unseen) unseen_[unseen.signer] = unseen;
+  for (const store::UnseenRecord& unseen : change.unseen) {
+    const auto [there, added] = unseen_.emplace(unseen.signer, unseen);
+    if (!added && there->second.until < unseen.until) there->second = unseen;
+  }
   if (change.baselines.has_value()) {
     baselines_.clear();
     for (const store::BaselineRecord& record : *change.baselines) {

@@ -68,6 +68,12 @@ class ForgetfulStore final : public store::Store {
   absl::Status Reserve(std::string_view authority, absl::Time until) override {
     return inner_.Reserve(authority, until);
   }
+  absl::Status MarkUnwritten(std::string_view authority, absl::Time until) override {
+    return inner_.MarkUnwritten(authority, until);
+  }
+  absl::Status ClearUnwritten(std::string_view authority) override {
+    return inner_.ClearUnwritten(authority);
+  }
   absl::StatusOr<std::vector<store::JournalEntry>> Journal(int limit) override {
     return inner_.Journal(limit);
   }

@@ -36,6 +36,12 @@ class FaultyStore final : public Store {
   absl::Status Reserve(std::string_view authority, absl::Time until) override {
     return Write([&] { return inner_.Reserve(authority, until); });
   }
+  absl::Status MarkUnwritten(std::string_view authority, absl::Time until) override {
+    return Write([&] { return inner_.MarkUnwritten(authority, until); });
+  }
+  absl::Status ClearUnwritten(std::string_view authority) override {
+    return Write([&] { return inner_.ClearUnwritten(authority); });
+  }
   absl::StatusOr<std::vector<JournalEntry>> Journal(int limit) override {
     return inner_.Journal(limit);
   }

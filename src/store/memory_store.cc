@@ -33,6 +33,7 @@ absl::StatusOr<State> MemoryStore::Load() {
       state.exemptions.push_back(exemption);
   }
   for (const auto& [signer, unseen] : unseen_) state.unseen.push_back(unseen);
+  for (const auto& [authority, until] : unwritten_) state.unwritten.push_back({authority, until});
   for (const auto& [name, baseline] : baselines_) state.baselines.push_back(baseline);
   return state;
 }
@@ -114,6 +115,7 @@ absl::Status MemoryStore::Commit(const Change& change) {
     UnseenRecord& there = unseen_[unseen.signer];
     if (there.signer.empty() || there.until < unseen.until) there = std::move(unseen);
   }
+  if (change.forget_unwritten) unwritten_.clear();
   if (change.baselines.has_value()) {
     baselines_.clear();
     for (const BaselineRecord& baseline : *change.baselines) baselines_[baseline.name] = baseline;
@@ -136,6 +138,19 @@ absl::Status MemoryStore::Reserve(std::string_view authority, absl::Time until) 
   if (there == authorities_.end())
     return absl::NotFoundError(absl::StrCat("no authority ", authority));
   there->second.reserved_until = std::max(there->second.reserved_until, Stored(until));
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::MarkUnwritten(std::string_view authority, absl::Time until) {
+  absl::MutexLock lock(&mutex_);
+  const auto [there, added] = unwritten_.emplace(authority, Stored(until));
+  if (!added) there->second = std::max(there->second, Stored(until));
+  return absl::OkStatus();
+}
+
+absl::Status MemoryStore::ClearUnwritten(std::string_view authority) {
+  absl::MutexLock lock(&mutex_);
+  if (auto there = unwritten_.find(authority); there != unwritten_.end()) unwritten_.erase(there);
   return absl::OkStatus();
 }
 

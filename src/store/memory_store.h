@@ -19,6 +19,8 @@ class MemoryStore final : public Store {
   absl::StatusOr<State> Load() override;
   absl::Status Commit(const Change& change) override;
   absl::Status Reserve(std::string_view authority, absl::Time until) override;
+  absl::Status MarkUnwritten(std::string_view authority, absl::Time until) override;
+  absl::Status ClearUnwritten(std::string_view authority) override;
   absl::StatusOr<std::vector<JournalEntry>> Journal(int limit) override;
   absl::StatusOr<RotationHistory> Rotations(int limit) override;
   absl::StatusOr<std::vector<HistoryRecord>> History() override;
@@ -44,6 +46,7 @@ class MemoryStore final : public Store {
   std::map<int64_t, RotationRecord> rotations_ ABSL_GUARDED_BY(mutex_);
   std::map<std::pair<int64_t, std::string>, ExemptionRecord> exemptions_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, UnseenRecord> unseen_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, absl::Time, std::less<>> unwritten_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, BaselineRecord> baselines_ ABSL_GUARDED_BY(mutex_);
   std::vector<JournalEntry> journal_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, std::string> history_ ABSL_GUARDED_BY(mutex_);

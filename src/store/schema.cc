@@ -128,6 +128,17 @@ CREATE TABLE baseline (
   per_hour INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 )sql",
+      // A rotation's own budget.
+      R"sql(
+ALTER TABLE rotation ADD COLUMN issue_per_second REAL NOT NULL DEFAULT 0;
+)sql",
+      // Leaves that were given out before their records were written.
+      R"sql(
+CREATE TABLE unwritten_leaves (
+  authority TEXT PRIMARY KEY,
+  until INTEGER
+) STRICT, WITHOUT ROWID;
+)sql",
   };
   return migrations;
 }

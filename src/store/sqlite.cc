@@ -48,6 +48,11 @@ Statement& Statement::Bind(int64_t value) {
   return *this;
 }
 
+Statement& Statement::BindReal(double value) {
+  sqlite3_bind_double(statement_, ++bound_, value);
+  return *this;
+}
+
 Statement& Statement::Bind(absl::Time value) {
   if (value == absl::InfinitePast()) {
     sqlite3_bind_null(statement_, ++bound_);
@@ -84,6 +89,10 @@ absl::Status Statement::Run() {
 
 int64_t Statement::Integer(int column) const {
   return sqlite3_column_int64(statement_, column);
+}
+
+double Statement::Real(int column) const {
+  return sqlite3_column_double(statement_, column);
 }
 
 absl::Time Statement::Time(int column) const {

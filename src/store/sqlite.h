@@ -30,6 +30,7 @@ class Statement {
 
   // Parameters in order.
   Statement& Bind(int64_t value);
+  Statement& BindReal(double value);
   Statement& Bind(absl::Time value);  // milliseconds since 1970; InfinitePast is NULL
   Statement& Text(std::string_view value);
   Statement& Blob(std::string_view value);
@@ -40,6 +41,7 @@ class Statement {
   absl::Status Run();
 
   int64_t Integer(int column) const;
+  double Real(int column) const;
   absl::Time Time(int column) const;
   std::string Bytes(int column) const;
 

@@ -118,6 +118,7 @@ absl::StatusOr<State> SqliteStore::Load() {
       state.refused.push_back(refused.Bytes(0));
     }
     CAPSTAN_RETURN_IF_ERROR(LoadRotation(state));
+    CAPSTAN_RETURN_IF_ERROR(LoadUnwritten(state));
     return LoadBaselines(state);
   }));
   return state;
@@ -154,6 +155,9 @@ absl::Status SqliteStore::Apply(const Change& change) {
   }
   for (const UnseenRecord& unseen : change.unseen) {
     CAPSTAN_RETURN_IF_ERROR(PutUnseen(unseen));
+  }
+  if (change.forget_unwritten) {
+    CAPSTAN_RETURN_IF_ERROR(db_->Execute("DELETE FROM unwritten_leaves"));
   }
   if (change.baselines.has_value()) CAPSTAN_RETURN_IF_ERROR(PutBaselines(*change.baselines));
   for (const JournalEntry& entry : change.journal) CAPSTAN_RETURN_IF_ERROR(PutEntry(entry));
@@ -229,8 +233,9 @@ absl::Status SqliteStore::PutRotation(const RotationRecord& record) {
       db_->Prepare(
           "INSERT INTO rotation (number, source, from_roots_pem, from_crls_pem, from_issuer, "
           "to_roots_pem, to_issuer, started_at, finished_at, outcome, phase, phase_since, paused, "
-          "emergency, soak_ms, absent_deadline_ms, require_proven, canary, turned_why) "
-          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
+          "emergency, soak_ms, absent_deadline_ms, require_proven, canary, turned_why, "
+          "issue_per_second) "
+          "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) "
           "ON CONFLICT (number) DO UPDATE SET source=excluded.source, "
           "to_roots_pem=excluded.to_roots_pem, to_issuer=excluded.to_issuer, "
           "finished_at=excluded.finished_at, outcome=excluded.outcome, "
@@ -238,7 +243,7 @@ absl::Status SqliteStore::PutRotation(const RotationRecord& record) {
           "paused=excluded.paused, emergency=excluded.emergency, "
           "soak_ms=excluded.soak_ms, absent_deadline_ms=excluded.absent_deadline_ms, "
           "require_proven=excluded.require_proven, canary=excluded.canary, "
-          "turned_why=excluded.turned_why"));
+          "turned_why=excluded.turned_why, issue_per_second=excluded.issue_per_second"));
   const bool waits = record.absent_deadline == absl::InfiniteDuration();
   return put.Bind(record.number)
       .Text(record.source)
@@ -259,6 +264,7 @@ absl::Status SqliteStore::PutRotation(const RotationRecord& record) {
       .Bind(int64_t{record.require_proven})
       .Text(record.canary)
       .Text(record.turned_why)
+      .BindReal(record.issue_per_second)
       .Run();
 }
 
@@ -295,24 +301,66 @@ absl::Status SqliteStore::LoadBaselines(State& state) {
   }
 }
 
+absl::Status SqliteStore::MarkUnwritten(std::string_view authority, absl::Time until) {
+  absl::MutexLock lock(&mutex_);
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement put,
+      db_->Prepare("INSERT INTO unwritten_leaves VALUES (?, ?) ON CONFLICT (authority) DO UPDATE "
+                   "SET until=excluded.until WHERE until < excluded.until"));
+  return put.Text(authority).Bind(until).Run();
+}
+
+absl::Status SqliteStore::ClearUnwritten(std::string_view authority) {
+  absl::MutexLock lock(&mutex_);
+  CAPSTAN_ASSIGN_OR_RETURN(Statement clear,
+                           db_->Prepare("DELETE FROM unwritten_leaves WHERE authority=?"));
+  return clear.Text(authority).Run();
+}
+
+absl::Status SqliteStore::LoadUnwritten(State& state) {
+  CAPSTAN_ASSIGN_OR_RETURN(
+      Statement row,
+      db_->Prepare("SELECT authority, until FROM unwritten_leaves ORDER BY authority"));
+  while (true) {
+    CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
+    if (!there) return absl::OkStatus();
+    state.unwritten.push_back({row.Bytes(0), row.Time(1)});
+  }
+}
+
 absl::StatusOr<std::vector<RotationRecord>> SqliteStore::SelectRotations(int limit) {
   CAPSTAN_ASSIGN_OR_RETURN(
       Statement row,
       db_->Prepare("SELECT number, source, from_roots_pem, from_crls_pem, from_issuer, "
                    "to_roots_pem, to_issuer, started_at, finished_at, outcome, phase, phase_since, "
                    "paused, emergency, soak_ms, absent_deadline_ms, require_proven, canary, "
-                   "turned_why FROM rotation ORDER BY number DESC LIMIT ?"));
+                   "turned_why, issue_per_second FROM rotation ORDER BY number DESC LIMIT ?"));
   row.Bind(int64_t{limit});
   std::vector<RotationRecord> rotations;
   while (true) {
     CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
     if (!there) break;
     rotations.push_back(
-        {row.Integer(0), row.Bytes(1), row.Bytes(2), row.Bytes(3), row.Bytes(4), row.Bytes(5),
-         row.Bytes(6), row.Time(7), row.Time(8), row.Bytes(9), row.Bytes(10), row.Time(11),
-         row.Integer(12) != 0, row.Integer(13) != 0, absl::Milliseconds(row.Integer(14)),
+        {row.Integer(0),
+         row.Bytes(1),
+         row.Bytes(2),
+         row.Bytes(3),
+         row.Bytes(4),
+         row.Bytes(5),
+         row.Bytes(6),
+         row.Time(7),
+         row.Time(8),
+         row.Bytes(9),
+         row.Bytes(10),
+         row.Time(11),
+         row.Integer(12) != 0,
+         row.Integer(13) != 0,
+         absl::Milliseconds(row.Integer(14)),
          row.Integer(15) < 0 ? absl::InfiniteDuration() : absl::Milliseconds(row.Integer(15)),
-         row.Integer(16) != 0, row.Bytes(17), row.Bytes(18)});
+         row.Integer(16) != 0,
+         row.Real(19),
+         row.Bytes(17),
+         row.Bytes(18)});
   }
   std::reverse(rotations.begin(), rotations.end());
   return rotations;

@@ -23,6 +23,8 @@ class SqliteStore final : public Store {
   absl::StatusOr<State> Load() override;
   absl::Status Commit(const Change& change) override;
   absl::Status Reserve(std::string_view authority, absl::Time until) override;
+  absl::Status MarkUnwritten(std::string_view authority, absl::Time until) override;
+  absl::Status ClearUnwritten(std::string_view authority) override;
   absl::StatusOr<std::vector<JournalEntry>> Journal(int limit) override;
   absl::StatusOr<RotationHistory> Rotations(int limit) override;
   absl::StatusOr<std::vector<HistoryRecord>> History() override;
@@ -53,6 +55,7 @@ class SqliteStore final : public Store {
   absl::Status PutBaselines(const std::vector<BaselineRecord>& records)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status LoadBaselines(State& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status LoadUnwritten(State& state) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::vector<RotationRecord>> SelectRotations(int limit)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::vector<ExemptionRecord>> SelectExemptions(int64_t from_rotation)

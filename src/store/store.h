@@ -74,8 +74,9 @@ struct RotationRecord {
   absl::Duration soak;
   absl::Duration absent_deadline = absl::InfiniteDuration();
   bool require_proven = false;
-  std::string canary;      // trust::Canary; "": none
-  std::string turned_why;  // why it turned back; "": it did not
+  double issue_per_second = 0;  // re-issues that its plans direct; 0: as many as are signed at all
+  std::string canary;           // trust::Canary; "": none
+  std::string turned_why;       // why it turned back; "": it did not
   bool finished() const { return finished_at != absl::InfinitePast(); }
   friend bool operator==(const RotationRecord&, const RotationRecord&) = default;
 };
@@ -105,6 +106,14 @@ struct UnseenRecord {
   absl::Time until;    // none of them outlives this
   std::string why;
   friend bool operator==(const UnseenRecord&, const UnseenRecord&) = default;
+};
+
+// Leaves of an authority that are given out before their records are written. Whoever finds one
+// when it starts has lost records: the program ended in that moment.
+struct UnwrittenRecord {
+  std::string authority;
+  absl::Time until;  // none of them outlives this
+  friend bool operator==(const UnwrittenRecord&, const UnwrittenRecord&) = default;
 };
 
 // One line of what was decided and done, for people and for the record; never read back to decide.
@@ -139,6 +148,7 @@ struct State {
   std::optional<RotationRecord> rotation;   // the latest
   std::vector<ExemptionRecord> exemptions;  // of the latest, by name
   std::vector<UnseenRecord> unseen;         // by signer
+  std::vector<UnwrittenRecord> unwritten;   // by authority
   std::vector<BaselineRecord> baselines;    // by name
   friend bool operator==(const State&, const State&) = default;
 };
@@ -154,6 +164,7 @@ struct Change {
   std::optional<RotationRecord> rotation;   // added, or replaces the one of its number
   std::vector<ExemptionRecord> exemptions;  // added
   std::vector<UnseenRecord> unseen;         // added or replaced; `until` never goes back
+  bool forget_unwritten = false;            // all of them: they are in `unseen` from here on
   std::optional<std::vector<BaselineRecord>> baselines;  // instead of all there are
   std::vector<JournalEntry> journal;
   std::optional<HistoryRecord> history;  // of the bundle in `trust`
@@ -212,6 +223,10 @@ class Store {
   // Moves an authority's reserved_until forward; an earlier time changes nothing. NotFound: no such
   // one.
   virtual absl::Status Reserve(std::string_view authority, absl::Time until) = 0;
+  // Adds a mark, or moves it forward; an earlier time changes nothing.
+  virtual absl::Status MarkUnwritten(std::string_view authority, absl::Time until) = 0;
+  // Takes it away; OK where there is none.
+  virtual absl::Status ClearUnwritten(std::string_view authority) = 0;
   // The last `limit` entries, oldest first.
   virtual absl::StatusOr<std::vector<JournalEntry>> Journal(int limit) = 0;
   // The last `limit` rotations, oldest first, and everybody passed over in them.

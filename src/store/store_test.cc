@@ -105,11 +105,12 @@ TEST_P(StoreTest, AChangeIsThereAsAWholeAndAfterAReopen) {
 
 TEST_P(StoreTest, ARotationKeepsItsCanaryAndTheBaselinesThatItBeganWith) {
   Change change = Based();
-  change.rotation = RotationRecord{.number = 1, .canary = "namespace=web"};
+  change.rotation = RotationRecord{.number = 1, .issue_per_second = 2.5, .canary = "namespace=web"};
   change.baselines = {{"b", 0, 0}, {"a", 7, 3}};
   ASSERT_TRUE(store_->Commit(change).ok());
   Reopen();
   EXPECT_EQ(store_->Load()->rotation->canary, "namespace=web");
+  EXPECT_EQ(store_->Load()->rotation->issue_per_second, 2.5);
   EXPECT_THAT(store_->Load()->baselines,
               ElementsAre(BaselineRecord{"a", 7, 3}, BaselineRecord{"b", 0, 0}));
   change.rotation->turned_why = "harm";
@@ -190,6 +191,26 @@ TEST_P(StoreTest, ReservedExpiriesOnlyGrow) {
   EXPECT_EQ(store_->Load()->authorities[0].reserved_until, At(100));
   EXPECT_EQ(store_->Load()->authorities[0].state, trust::AuthorityState::kRetiring);
   EXPECT_EQ(store_->Reserve("bb", At(1)).code(), absl::StatusCode::kNotFound);
+}
+
+TEST_P(StoreTest, MarksOfUnwrittenLeavesGrowAndGo) {
+  ASSERT_TRUE(store_->MarkUnwritten("bb", At(20)).ok());
+  ASSERT_TRUE(store_->MarkUnwritten("aa", At(30)).ok());
+  ASSERT_TRUE(store_->MarkUnwritten("aa", At(25)).ok());
+  Reopen();
+  EXPECT_THAT(store_->Load()->unwritten,
+              ElementsAre(UnwrittenRecord{"aa", At(30)}, UnwrittenRecord{"bb", At(20)}));
+  ASSERT_TRUE(store_->ClearUnwritten("bb").ok());
+  ASSERT_TRUE(store_->ClearUnwritten("never").ok());
+  Reopen();
+  EXPECT_THAT(store_->Load()->unwritten, ElementsAre(UnwrittenRecord{"aa", At(30)}));
+  Change change = Based();
+  change.unseen = {{"authority:aa", At(30), "why"}};
+  change.forget_unwritten = true;
+  ASSERT_TRUE(store_->Commit(change).ok());
+  Reopen();
+  EXPECT_THAT(store_->Load()->unwritten, IsEmpty());
+  EXPECT_THAT(store_->Load()->unseen, ElementsAre(UnseenRecord{"authority:aa", At(30), "why"}));
 }
 
 TEST_P(StoreTest, ATokenIsConsumedOnceTogetherWithItsRecord) {
