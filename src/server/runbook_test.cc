@@ -52,6 +52,7 @@ const std::vector<std::string>& Reasons() {
       // join-file, foreign, unrecorded
       "an unused join file for ",
       "the root was there before Capstan: others may have signed leaves under it",
+      "it is declared (foreign-signers) to sign under root ",
       "capstand ended without warning before the records of its last leaves were written",
       "the join tokens cannot be read from the state: ",
       // clock
