@@ -5,9 +5,10 @@
 
 #include <algorithm>
 #include <map>
-#include <random>
 #include <string>
 #include <vector>
+
+#include "base/random.h"
 
 namespace capstan::fleet {
 namespace {
@@ -19,16 +20,17 @@ Key KeyOf(int n) {
 }
 
 TEST(ClockOffsets, IsTheMedianOfWhatEachToldLast) {
-  std::mt19937 random(7);
+  SeededRandom random(7);
+  const auto below = [&](unsigned n) { return static_cast<unsigned char>(random.Bytes(1)[0]) % n; };
   ClockOffsets offsets;
   std::map<int, absl::Duration> all;
   for (int i = 0; i < 5000; ++i) {
-    const int who = static_cast<int>(random() % 40);
-    if (random() % 4 == 0) {
+    const int who = static_cast<int>(below(40));
+    if (below(4) == 0) {
       offsets.Forget(KeyOf(who));
       all.erase(who);
     } else {
-      all[who] = absl::Seconds(static_cast<int64_t>(random() % 10) - 5);
+      all[who] = absl::Seconds(static_cast<int64_t>(below(10)) - 5);
       offsets.Tell(KeyOf(who), all[who], kNow);
     }
     std::vector<absl::Duration> sorted;
