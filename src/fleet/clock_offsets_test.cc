@@ -38,7 +38,9 @@ TEST(ClockOffsets, IsTheMedianOfWhatEachToldLast) {
     std::sort(sorted.begin(), sorted.end());
     const auto median = offsets.Median(kNow);
     ASSERT_EQ(median.has_value(), !sorted.empty());
-    if (median) ASSERT_EQ(*median, sorted[sorted.size() / 2]) << "after " << i;
+    if (median) {
+      ASSERT_EQ(*median, sorted[sorted.size() / 2]) << "after " << i;
+    }
   }
 }
 
