@@ -240,10 +240,15 @@ struct AgentNode::Process final : public lifecycle::CaClient {
     trust = std::move(next);
     Save();
     Publish();
-    if (removed && credential.has_value()) Connect();
+    if (removed && credential.has_value() && !ServerStays()) Connect();
     credential_driver.OnBundle(trust->bundle);
     workload_driver.OnBundle(trust->bundle);
     if (removed) ReplaceDisowned();
+  }
+
+  // What the stream's server showed still verifies.
+  bool ServerStays() const {
+    return connected && Holds(RootsOf(trust->bundle), stream->server_root);
   }
 
   void ReplaceDisowned() {

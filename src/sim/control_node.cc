@@ -298,6 +298,7 @@ void ControlNode::Open(const std::shared_ptr<Stream>& stream) {
     absl::StatusOr<int64_t> generation = plane_->Connected(*caller, hello);
     if (!generation.ok()) return refuse(generation.status());
     stream->caller = *caller;
+    stream->server_root = serving_root_;
     stream->generation = *generation;
     streams_[stream->shown.workload] = stream;
     SendUpdate(stream);

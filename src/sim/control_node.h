@@ -57,6 +57,7 @@ class ControlNode {
     Shown shown;
     authn::Caller caller;
     int64_t generation = 0;
+    int server_root = -1;  // of the certificate that the control plane showed; -1: none yet
     bool open = true;
     absl::Duration last_down = absl::ZeroDuration();
     absl::Duration last_up = absl::ZeroDuration();
