@@ -102,9 +102,10 @@ TEST_F(CompletionTest, BashKnowsRotations) {
   EXPECT_THAT(Offered("rotate \"\""),
               ElementsAre("plan", "start", "status", "watch", "explain", "pause", "resume",
                           "rollback", "abort", "exclude", "history"));
-  EXPECT_THAT(Offered("rotate start --"),
-              IsSupersetOf({"--to", "--generate", "--intermediate", "--soak", "--absent",
-                            "--require", "--budget", "--emergency", "--yes", "--wait"}));
+  EXPECT_THAT(
+      Offered("rotate start --"),
+      IsSupersetOf({"--to", "--generate", "--intermediate", "--from-upstream", "--soak", "--absent",
+                    "--require", "--budget", "--emergency", "--yes", "--wait"}));
   EXPECT_THAT(Offered("rotate plan --require \"\""), ElementsAre("proven"));
   EXPECT_THAT(Offered("rotate status -o \"\""), UnorderedElementsAre("json", "text"));
   EXPECT_THAT(Offered("rotate plan --to \"\""), IsEmpty());  // left to the shell: directories

@@ -46,6 +46,9 @@ std::shared_ptr<RotateFlags> AddRotateFlags(CLI::App& command) {
                    "Let capstand make and keep a new root that signs by itself");
   command.add_flag("--intermediate", flags->intermediate,
                    "With --generate: a new intermediate only, under the root that signs now");
+  command.add_flag("--from-upstream", flags->from_upstream,
+                   "What the CA directory holds that capstand follows, also where it was turned "
+                   "back before");
   command.add_option("--soak", flags->soak,
                      "How long a gate's conditions must hold, such as 30s (capstand's setting)");
   command.add_option(

@@ -28,11 +28,11 @@ absl::StatusOr<absl::Duration> ParseFlag(const std::string& flag, const std::str
 }
 
 absl::Status CheckSource(const RotateFlags& flags) {
-  if (flags.to.empty() != flags.generate) {
+  if (!flags.to.empty() + flags.generate + flags.from_upstream != 1) {
     return absl::InvalidArgumentError(
-        "what to rotate to: one of --to DIR (a CA you made), --generate (a new root) and "
-        "--generate "
-        "--intermediate (a new intermediate under the same root)");
+        "what to rotate to: one of --to DIR (a CA you made), --generate (a new root), --generate "
+        "--intermediate (a new intermediate under the same root) and --from-upstream (what the "
+        "CA directory holds that capstand follows)");
   }
   if (flags.intermediate && !flags.generate) {
     return absl::InvalidArgumentError(
@@ -106,6 +106,10 @@ absl::StatusOr<RotateRequest> ToRequest(const RotateFlags& flags, absl::Time now
   if (flags.generate) {
     request.message.set_generate(true);
     request.message.set_intermediate_only(flags.intermediate);
+    return request;
+  }
+  if (flags.from_upstream) {
+    request.message.set_from_upstream(true);
     return request;
   }
   CAPSTAN_ASSIGN_OR_RETURN(trust::CaFiles files, ReadCaFiles(flags.to));

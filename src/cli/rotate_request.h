@@ -14,6 +14,7 @@ namespace capstan::cli {
 struct RotateFlags {
   std::string to;  // a plug-in CA directory
   bool generate = false;
+  bool from_upstream = false;
   bool intermediate = false;
   std::string soak;
   std::string absent;

@@ -95,6 +95,7 @@ TEST_F(RotateTest, PlanVerifiesHereAndAsksThere) {
   plan.add_findings()->set_severity("error");
   plane_.SetPlan(plan);
   EXPECT_EQ(Rotate({"plan", "--generate"}).code, kNo);
+  EXPECT_EQ(Rotate({"plan", "--from-upstream"}).code, kNo);
 }
 
 TEST_F(RotateTest, ABrokenCaCostsNothing) {
@@ -250,6 +251,7 @@ TEST_F(RotateTest, RefusesCommandLinesThatMeanNothing) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"plan"}, "one of --to DIR"},
       {{"plan", "--to", "x", "--generate"}, "one of --to DIR"},
+      {{"plan", "--from-upstream", "--generate"}, "one of --to DIR"},
       {{"plan", "--to", "x", "--intermediate"}, "--intermediate goes with --generate"},
       {{"plan", "--generate", "--soak", "soon"}, "--soak \"soon\" is no duration, such as 30s"},
       {{"plan", "--generate", "--absent", "-1h"}, "--absent \"-1h\" is no duration"},

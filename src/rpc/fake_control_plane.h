@@ -415,7 +415,7 @@ class FakeControlPlane : public ControlPlane {
 
  private:
   static absl::Status CheckStart(const control::v1::StartRotationRequest& request) {
-    if (request.generate() == !request.ca_files().empty()) {
+    if (request.generate() + !request.ca_files().empty() + request.from_upstream() != 1) {
       return absl::InvalidArgumentError("one of ca_files and generate is needed");
     }
     return absl::OkStatus();

@@ -18,6 +18,7 @@
 namespace capstan::server {
 namespace {
 
+constexpr char kManaged[] = "managed";
 constexpr int kRotationsListed = 100;
 constexpr int kEntriesListed = 1000;
 
@@ -78,9 +79,17 @@ absl::StatusOr<control::v1::ListRotationsResponse> ControlPlane::ListRotations()
 absl::StatusOr<trust::CaSet> ControlPlane::Wanted(
     const control::v1::StartRotationRequest& request) {
   const absl::Time now = clock_.Now();
-  if (request.generate() == !request.ca_files().empty()) {
+  if (request.generate() + !request.ca_files().empty() + request.from_upstream() != 1) {
     return absl::InvalidArgumentError(
-        "a rotation goes to the CA of the files that are sent, or to one that is generated");
+        "a rotation goes to the CA of the files that are sent, to one that is generated, or to "
+        "that of the directory that is followed");
+  }
+  if (request.from_upstream()) {
+    if (options_.cacerts.empty()) {
+      return absl::FailedPreconditionError("no CA directory is followed (--cacerts)");
+    }
+    CAPSTAN_ASSIGN_OR_RETURN(const trust::CaFiles files, ReadCaDirectory(options_.cacerts));
+    return trust::ParseCaSet(files, now, parse_options());
   }
   if (!request.generate()) return trust::ParseCaSet(FilesOf(request), now, parse_options());
   if (!request.intermediate_only()) {
@@ -206,7 +215,7 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
 
 absl::StatusOr<control::v1::Rotation> ControlPlane::StartRotation(
     const control::v1::StartRotationRequest& request) {
-  return BeginRotation(request, "managed");
+  return BeginRotation(request, kManaged);
 }
 
 // `source`: who wishes it, unless the CA directory has to say it too.
@@ -214,7 +223,8 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::BeginRotation(
     const control::v1::StartRotationRequest& request, const std::string& source) {
   absl::MutexLock lock(&beginning_);
   CAPSTAN_ASSIGN_OR_RETURN(trust::CaSet set, Wanted(request));
-  Offered offered{.source = source, .emergency = request.emergency()};
+  // What an operator asks for by a command may have been turned back before.
+  Offered offered{.source = source, .emergency = request.emergency(), .again = source == kManaged};
   CAPSTAN_ASSIGN_OR_RETURN(offered.policy, PolicyOf(request.policy(), options_.keeper.rotation));
   if (auto view = keeper_.rotation(); view.has_value() && !view->record.finished()) {
     return absl::FailedPreconditionError(
@@ -222,7 +232,7 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::BeginRotation(
                      " is running: `capstan rotate watch` shows how far it is, "
                      "`capstan rotate rollback` turns it back"));
   }
-  CAPSTAN_RETURN_IF_ERROR(keeper_.CheckOffer(set));
+  CAPSTAN_RETURN_IF_ERROR(keeper_.CheckOffer(set, offered));
   CAPSTAN_ASSIGN_OR_RETURN(offered.canary, CanaryFor(request, set));
   if (offered.canary.has_value()) {
     CAPSTAN_RETURN_IF_ERROR(CheckSelects(ViewOf(*offered.canary, clock_.Now())));
@@ -233,8 +243,8 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::BeginRotation(
   }
   // The directory says what is wished: it has to say the same, or it would be followed back.
   std::optional<CaDirectoryWriter> directory;
-  if (!options_.cacerts.empty()) {
-    offered.source = "directory";
+  if (!options_.cacerts.empty()) offered.source = "directory";
+  if (!options_.cacerts.empty() && !request.from_upstream()) {
     CAPSTAN_ASSIGN_OR_RETURN(directory, CaDirectoryWriter::For(options_.cacerts));
   }
   CAPSTAN_ASSIGN_OR_RETURN(Outcome outcome, Offer(set, offered));

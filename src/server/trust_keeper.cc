@@ -118,7 +118,7 @@ absl::StatusOr<Outcome> TrustKeeper::Offer(const trust::CaSet& set, const Offere
   outcome.warnings = set.warnings;
   const bool known = desired_.has_value() && desired_->digest == set.ContentDigest();
   if (!known) {
-    CAPSTAN_RETURN_IF_ERROR(CheckNew(set));
+    CAPSTAN_RETURN_IF_ERROR(CheckNew(set, offered.again));
     story::ReloadBegins(set, offered.source);
     CAPSTAN_RETURN_IF_ERROR(Accept(set, offered));
     outcome.changed = true;
@@ -128,15 +128,17 @@ absl::StatusOr<Outcome> TrustKeeper::Offer(const trust::CaSet& set, const Offere
   return outcome;
 }
 
-absl::Status TrustKeeper::CheckOffer(const trust::CaSet& set) const {
+absl::Status TrustKeeper::CheckOffer(const trust::CaSet& set, const Offered& offered) const {
   absl::MutexLock lock(&mutex_);
-  return CheckNew(set);
+  return CheckNew(set, offered.again);
 }
 
-absl::Status TrustKeeper::CheckNew(const trust::CaSet& set) const {
-  if (std::find(refused_.begin(), refused_.end(), set.ContentDigest()) != refused_.end()) {
+absl::Status TrustKeeper::CheckNew(const trust::CaSet& set, bool again) const {
+  if (!again &&
+      std::find(refused_.begin(), refused_.end(), set.ContentDigest()) != refused_.end()) {
     return absl::FailedPreconditionError(
-        "this content was refused by a rollback or an abort; change it to ask for something else");
+        "this content was refused by a rollback or an abort; change it to ask for something else, "
+        "or try it again with `capstan rotate start --from-upstream`");
   }
   CAPSTAN_RETURN_IF_ERROR(CheckAgainstKnown(set));
   return rotation::CheckWish(WithLocked(set), {set.bundle, set.crls, set.authority.id},
@@ -203,6 +205,7 @@ absl::Status TrustKeeper::Accept(const trust::CaSet& set, const Offered& offered
                          standing.reserved_until,
                          state_since_.contains(id) ? state_since_[id] : now}};
   change.desired = desired;
+  change.unrefuse = desired.digest;
   store::JournalEntry entry = Entry("desired", absl::StrCat("from the ", offered.source), next);
   entry.digest = desired.digest;
   BeginRotation(next, wish, offered, change);
@@ -211,6 +214,7 @@ absl::Status TrustKeeper::Accept(const trust::CaSet& set, const Offered& offered
   CAPSTAN_RETURN_IF_ERROR(Annotate(Commit(change), "the new CA is not taken over"));
 
   desired_ = desired;
+  std::erase(refused_, desired.digest);
   wish_ = std::move(wish);
   sealed_[id] = sealed;
   state_since_[id] = change.authorities.front().state_since;

@@ -66,6 +66,7 @@ struct Offered {
   std::string source;                      // "directory", "built-in", "managed"
   std::optional<rotation::Policy> policy;  // nullopt: the configured one
   bool emergency = false;                  // no gates
+  bool again = false;                      // also what a rollback or an abort refused
   // For whom it signs first. A rotation that runs already keeps its own.
   std::optional<trust::Canary> canary = std::nullopt;
 };
@@ -102,7 +103,7 @@ class TrustKeeper {
   // not, or not wholly, done; Advance() goes on.
   absl::StatusOr<Outcome> Offer(const trust::CaSet& set, const Offered& offered);
   // What Offer() would say to it; changes nothing.
-  absl::Status CheckOffer(const trust::CaSet& set) const;
+  absl::Status CheckOffer(const trust::CaSet& set, const Offered& offered) const;
   // What is, with the set's authority in it.
   rotation::Situation With(const trust::CaSet& set) const;
 
@@ -149,7 +150,8 @@ class TrustKeeper {
   absl::StatusOr<std::shared_ptr<issuance::Issuer>> IssuerFor(const trust::AuthorityId& id);
 
  private:
-  absl::Status CheckNew(const trust::CaSet& set) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckNew(const trust::CaSet& set, bool again) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckAgainstKnown(const trust::CaSet& set) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   rotation::Situation WithLocked(const trust::CaSet& set) const
@@ -231,7 +233,10 @@ class TrustKeeper {
   std::map<std::string, rotation::Baseline> baselines_ ABSL_GUARDED_BY(mutex_);  // by name
   rotation::Decision decision_ ABSL_GUARDED_BY(mutex_);
   rotation::Observation seen_ ABSL_GUARDED_BY(mutex_);
-  std::string said_ ABSL_GUARDED_BY(mutex_);  // what the walk waits for, as last logged
+  // What the walk waits for, as last logged.
+  std::string said_ ABSL_GUARDED_BY(mutex_);
+  std::string said_gate_ ABSL_GUARDED_BY(mutex_);
+  absl::Duration said_at_ ABSL_GUARDED_BY(mutex_) = -absl::InfiniteDuration();
   std::vector<std::string> refused_ ABSL_GUARDED_BY(mutex_);
   std::map<trust::AuthorityId, std::string> sealed_ ABSL_GUARDED_BY(mutex_);
   std::map<trust::AuthorityId, absl::Time> state_since_ ABSL_GUARDED_BY(mutex_);

@@ -147,16 +147,22 @@ std::vector<store::BaselineRecord> TrustKeeper::BaselinesNow() const {
   return records;
 }
 
-// One line whenever it becomes something else; not for every step of a count.
+// One line whenever it becomes something else; not for every step of a count, nor for each of
+// many who are named first in turn.
 void TrustKeeper::SayWhatIsWaitedFor(const rotation::Decision& decision) {
+  constexpr absl::Duration kSayEvery = absl::Seconds(10);
   if (!running()) return;
   const rotation::GateReport& report = decision.gate;
-  std::string waits = report.open ? "" : std::string(rotation::GateName(report.gate.kind));
+  const std::string gate = report.open ? "" : std::string(rotation::GateName(report.gate.kind));
+  std::string waits = gate;
   if (!report.holders.empty()) {
     absl::StrAppend(&waits, " ", report.holders.front().name, " ", report.holders.front().why);
   }
-  if (waits == said_) return;
+  const absl::Duration now = clock_.Monotonic();
+  if (waits == said_ || (gate == said_gate_ && now - said_at_ < kSayEvery)) return;
   said_ = waits;
+  said_gate_ = gate;
+  said_at_ = now;
   if (waits.empty()) return;
   log::Info("the rotation waits", {{"rotation", rotation_->number},
                                    {"phase", rotation_->phase},

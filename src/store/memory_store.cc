@@ -99,6 +99,7 @@ absl::Status MemoryStore::Commit(const Change& change) {
     desired_->applied_at = Stored(desired_->applied_at);
   }
   if (change.refuse.has_value()) refused_[*change.refuse] = true;
+  if (change.unrefuse.has_value()) refused_.erase(*change.unrefuse);
   if (change.rotation.has_value()) {
     RotationRecord rotation = *change.rotation;
     rotation.started_at = Stored(rotation.started_at);

@@ -149,6 +149,11 @@ absl::Status SqliteStore::Apply(const Change& change) {
                              db_->Prepare("INSERT OR IGNORE INTO refused VALUES (?)"));
     CAPSTAN_RETURN_IF_ERROR(refuse.Text(*change.refuse).Run());
   }
+  if (change.unrefuse.has_value()) {
+    CAPSTAN_ASSIGN_OR_RETURN(Statement unrefuse,
+                             db_->Prepare("DELETE FROM refused WHERE digest = ?"));
+    CAPSTAN_RETURN_IF_ERROR(unrefuse.Text(*change.unrefuse).Run());
+  }
   if (change.rotation.has_value()) CAPSTAN_RETURN_IF_ERROR(PutRotation(*change.rotation));
   for (const ExemptionRecord& exemption : change.exemptions) {
     CAPSTAN_RETURN_IF_ERROR(PutExemption(exemption));

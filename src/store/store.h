@@ -161,6 +161,7 @@ struct Change {
   std::vector<AuthorityRecord> authorities;  // added or replaced; reserved_until never goes back
   std::optional<DesiredRecord> desired;
   std::optional<std::string> refuse;        // one more digest
+  std::optional<std::string> unrefuse;      // one less
   std::optional<RotationRecord> rotation;   // added, or replaces the one of its number
   std::vector<ExemptionRecord> exemptions;  // added
   std::vector<UnseenRecord> unseen;         // added or replaced; `until` never goes back

@@ -96,6 +96,11 @@ TEST_P(StoreTest, AChangeIsThereAsAWholeAndAfterAReopen) {
     EXPECT_THAT(state.refused, ElementsAre("no"));
     Reopen();
   }
+  Change again = Based();
+  again.unrefuse = "no";
+  ASSERT_TRUE(store_->Commit(again).ok());
+  Reopen();
+  EXPECT_THAT(store_->Load()->refused, IsEmpty());
   std::vector<JournalEntry> journal = *store_->Journal(10);
   ASSERT_EQ(journal.size(), 2u);
   EXPECT_EQ(journal[0].kind, "add-roots");
