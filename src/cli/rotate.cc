@@ -268,12 +268,14 @@ void AddSteering(CLI::App& rotate) {
        "Rolling back: the old authority signs again, and what was added leaves through its gates.",
        "Possible until the old root has left the bundle. The same content of a followed CA "
        "directory "
-       "is\nrefused until it changes.\n\nexamples:\n  capstan rotate rollback --reason 'wrong CA'"},
+       "is\nrefused until it changes, or rotate start --from-upstream asks for it again.\n\n"
+       "examples:\n  capstan rotate rollback --reason 'wrong CA'"},
       {Steer::ABORT, "abort", "Take a CA that is merely prepared out again",
        "Aborting: what was added leaves through its gates.",
        "Refused once the new authority signs; that is turned back with rotate rollback. The same "
-       "content of\na followed CA directory is refused until it changes.\n\nexamples:\n  capstan "
-       "rotate abort --reason 'replanned'"},
+       "content of\na followed CA directory is refused until it changes, or rotate start "
+       "--from-upstream asks\nfor it again.\n\nexamples:\n  capstan rotate abort --reason "
+       "'replanned'"},
   };
   for (const SteerCommand& what : commands) {
     auto request = std::make_shared<Steer>();
