@@ -7,6 +7,15 @@
 #include "x509/sign.h"
 
 namespace capstan::server {
+namespace {
+
+// Back-dated like leaves: whose clock is behind trusts it from the first second. By an hour where
+// that is little of its life; a root is added to clocks that nobody has looked at.
+absl::Time Beginning(absl::Time now, absl::Duration ttl) {
+  return now - std::clamp(ttl / 1000, absl::Minutes(2), absl::Hours(1));
+}
+
+}  // namespace
 
 absl::StatusOr<trust::CaSet> MakeBuiltInCa(const spiffe::TrustDomain& trust_domain,
                                            x509::KeyType key_type, absl::Duration ttl,
@@ -16,8 +25,7 @@ absl::StatusOr<trust::CaSet> MakeBuiltInCa(const spiffe::TrustDomain& trust_doma
   x509::CertificateTemplate root;
   root.serial = x509::NewSerial(random.Bytes(16));
   root.subject.attributes = {{"O", trust_domain.name()}};
-  // Back-dated like leaves: a peer whose clock is a little behind trusts it from the first second.
-  root.not_before = now - absl::Minutes(2);
+  root.not_before = Beginning(now, ttl);
   root.not_after = now + ttl;
   root.extensions.basic_constraints = x509::Extensions::BasicConstraints{.ca = true};
   root.extensions.key_usage = x509::Extensions::Usage{x509::kKeyCertSign | x509::kCrlSign, true};
@@ -37,7 +45,7 @@ absl::StatusOr<trust::CaSet> MakeIntermediateCa(const x509::Certificate& root, x
   x509::CertificateTemplate to_sign;
   to_sign.serial = x509::NewSerial(random.Bytes(16));
   to_sign.subject.attributes = {{"CN", "Intermediate CA"}};
-  to_sign.not_before = std::max(now - absl::Minutes(2), root.not_before());
+  to_sign.not_before = std::max(Beginning(now, ttl), root.not_before());
   to_sign.not_after = std::min(now + ttl, root.not_after());
   to_sign.extensions.basic_constraints =
       x509::Extensions::BasicConstraints{.ca = true, .path_length = 0};

@@ -371,6 +371,14 @@ TEST_F(RotationTest, LeavesThatOthersMayHaveSignedHoldTheLastGateOfTheirRoot) {
   EXPECT_FALSE(plane_->trust()->bundle.Contains(RootOf(a_)));
 }
 
+TEST_F(RotationTest, AGeneratedRootBeginsEarlyEnoughForClocksThatAreBehind) {
+  ASSERT_TRUE(Offer(a_).ok());
+  control::v1::StartRotationRequest request;
+  request.set_generate(true);
+  const control::v1::RotationPlan plan = *plane_->PlanRotation(request);
+  for (const auto& finding : plan.findings()) EXPECT_NE(finding.code(), "not-yet-valid-there");
+}
+
 TEST_F(RotationTest, ADeclaredSignerHoldsTheLastGateOfItsRootForAsLongAsItIsDeclared) {
   foreign_signers_ = {{"west", RootOf(a_).FingerprintHex().substr(0, 16)}};
   Restart();
