@@ -180,7 +180,7 @@ struct AgentNode::Process final : public lifecycle::CaClient {
         control->Close(old, absl::CancelledError("another stream takes over"));
       });
     }
-    connected = false;
+    Lose();
     retry_timer.Cancel();
     stream = std::make_shared<ControlNode::Stream>(Show());
     const std::weak_ptr<char> here = alive;
@@ -208,9 +208,16 @@ struct AgentNode::Process final : public lifecycle::CaClient {
       node.around_.control.Close(stream, absl::UnavailableError("no answer"));
     });
   }
+  void Lose() {
+    if (std::exchange(connected, false)) lost_at = node.around_.world.now();
+  }
+  // But for a moment, as while a stream with another certificate takes over.
+  bool StaysConnected() const {
+    return connected || node.around_.world.now() - lost_at < absl::Minutes(1);
+  }
   void OnEnded(const absl::Status& why) {
     stream->open = false;
-    connected = false;
+    Lose();
     report_timer.Cancel();
     retry_timer.Set(rpc::StreamRetry(absl::StrCat(node.workload_), ++attempts),
                     [this] { Connect(); });
@@ -337,6 +344,7 @@ struct AgentNode::Process final : public lifecycle::CaClient {
   sds::Registry registry;
   std::shared_ptr<ControlNode::Stream> stream;
   bool connected = false;
+  absl::Duration lost_at = -absl::InfiniteDuration();
   int attempts = 0;
   int history_waits = 0;
   absl::Duration last_report = -absl::InfiniteDuration();
@@ -582,7 +590,7 @@ void AgentNode::Heal() {
 
 bool AgentNode::AtRest(Roots last, const trust::AuthorityId& issuer) const {
   if (!alive_ || !joined_) return true;
-  if (process_ == nullptr || !process_->connected || !envoy_.has_value()) return false;
+  if (process_ == nullptr || !process_->StaysConnected() || !envoy_.has_value()) return false;
   if (envoy_->contexts.empty() || !process_->workload_driver.held()) return false;
   const sds::FakeEnvoy::Context& context = envoy_->contexts.begin()->second;
   return context.trust == NameOf(last) && process_->workload_driver.held()->authority == issuer &&
