@@ -86,6 +86,7 @@ absl::StatusOr<int64_t> Fleet::Connect(const Key& key, absl::Time now) {
   workload.generation = ++last_generation_;
   workload.last_seen = now;
   // What an earlier connection said may be of an agent that is no more.
+  if (workload.report.has_value()) workload.before = std::move(workload.report);
   workload.report.reset();
   workload.clock_offset.reset();
   offsets_.Forget(key);
@@ -112,6 +113,7 @@ absl::Status Fleet::Fold(const Key& key, int64_t generation, Report report, absl
   }
   NoteFailed(report, now, workload);
   workload.report = std::move(report);
+  workload.before.reset();
   workload.last_seen = now;
   Touch(key, now);
   return absl::OkStatus();

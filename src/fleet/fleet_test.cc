@@ -199,6 +199,44 @@ TEST_F(TallyTest, FollowsEveryChange) {
   EXPECT_THAT(fleet_.TallyAt(kNow).lacking.at(one_).trusts, HasSubstr("not connected"));
 }
 
+TEST_F(TallyTest, WhoConnectsAnewIsJudgedByWhatItToldLastToo) {
+  int64_t generation = Join(one_, "bb", 4);
+  const auto lacking = [&] { return fleet_.TallyAt(kNow).lacking.at(one_); };
+  const auto expect = [&](bool trusted, bool moved) {
+    EXPECT_EQ(lacking().trusted_last, trusted);
+    EXPECT_EQ(lacking().moved_last, moved);
+  };
+  generation = *fleet_.Connect(one_, kNow);
+  EXPECT_THAT(lacking().trusts, HasSubstr("not reported yet"));
+  expect(true, true);
+  fleet_.Disconnect(one_, generation, kNow);
+  expect(true, true);
+  generation = *fleet_.Connect(one_, kNow);
+  ASSERT_TRUE(fleet_.Fold(one_, generation, ReportOf(LeafOf("02", "aa"), 4), kNow).ok());
+  EXPECT_FALSE(lacking().trusted_last) << "it is heard of";
+  generation = *fleet_.Connect(one_, kNow);
+  expect(true, false);
+  ASSERT_TRUE(fleet_.Fold(one_, generation, ReportOf(LeafOf("03", "bb"), 3), kNow).ok());
+  fleet_.Disconnect(one_, generation, kNow);
+  expect(false, true);
+  // One that was never heard of.
+  ASSERT_TRUE(fleet_.Issued(two_, Fleet::Purpose::kWorkload, LeafOf("01", "bb"), kNow).ok());
+  ASSERT_TRUE(fleet_.Connect(two_, kNow).ok());
+  EXPECT_FALSE(fleet_.TallyAt(kNow).lacking.at(two_).trusted_last);
+}
+
+TEST_F(TallyTest, ProofIsAskedOfWhatWasToldLastAsWell) {
+  target_.accepted = "bb";
+  fleet_.Measure(target_, kNow);
+  int64_t generation = Join(one_, "bb", 4);
+  Report report = ReportOf(LeafOf("01", "bb"), 4);
+  report.probes = {ProbeOf("bb", Probe::Verdict::kUnknownCa),
+                   ProbeOf("aa", Probe::Verdict::kAccepted)};
+  ASSERT_TRUE(fleet_.Fold(one_, generation, report, kNow).ok());
+  fleet_.Disconnect(one_, generation, kNow);
+  EXPECT_FALSE(fleet_.TallyAt(kNow).lacking.at(one_).trusted_last);
+}
+
 TEST_F(TallyTest, TheAgentsOwnCertificateMovesToo) {
   const int64_t generation = Join(one_, "bb", 4);
   Report report = ReportOf(LeafOf("01", "bb"), 4);

@@ -207,6 +207,16 @@ std::string Harm(const Report& report, const Target& target, bool selected) {
   return ProbeRefused(report, target, selected);
 }
 
+void Recall(const Report& last, const Target& target, absl::Time now, Standing& standing) {
+  bool probed = false;
+  const bool proven =
+      ProofLacks(last, target, probed).empty() && (probed || !target.proof_required);
+  standing.trusted_last =
+      proven && AgentLacks(last, target, "").empty() && TrustLacks(last, target).empty();
+  standing.moved_last =
+      proven && MoveLacks(last, target, "", now).empty() && ServedLacks(last, target).empty();
+}
+
 }  // namespace
 
 bool Complete(const Standing& standing, const Target& target) {
@@ -221,6 +231,10 @@ Standing StandingOf(const Workload& workload, const Target& target, absl::Time n
   standing.connected = workload.connected();
   standing.until = LastEnd(workload);
   standing.counted = standing.connected || standing.until > now;
+  const std::optional<Report>& last =
+      workload.report.has_value() ? workload.report : workload.before;
+  const bool silent = !standing.connected || !workload.report.has_value();
+  if (silent && last.has_value()) Recall(*last, target, now, standing);
   if (!standing.connected) {
     standing.agent = standing.trusts = AbsentWhy(workload);
     // What its consumers accepted last stays with them, whatever became of the agent.

@@ -36,6 +36,10 @@ struct Standing {
   std::string moved;    // its leaf and its agent's are of the authorities, the leaf acknowledged
   bool probed = false;  // it has probe targets that a control handshake does not rule out
   std::string proven;   // …and handshakes showed what Target asks for
+  // Of whom nothing is heard at this moment, its agent connecting anew: what was told last had all
+  // of `trusts`, or of `moved`, and the proof.
+  bool trusted_last = false;
+  bool moved_last = false;
   bool canary = false;  // selected
   std::string harm;     // what speaks against the canary here
   bool untold = false;  // connected, not selected, and its agent tells no failed handshakes

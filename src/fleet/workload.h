@@ -92,7 +92,8 @@ struct Workload {
   // Issued to it last, by purpose; from the durable record or from this process.
   Leaf leaf;
   Leaf credential;
-  std::optional<Report> report;              // of this connection or the last one
+  std::optional<Report> report;              // of this connection, or the last one once that ended
+  std::optional<Report> before;              // of the one before, until this one's first
   std::vector<std::string> known_consumers;  // from the durable record, until a report comes
   int64_t generation = 0;                    // of the stream that speaks for it; 0: not connected
   absl::Time last_seen = absl::InfinitePast();

@@ -82,6 +82,18 @@ Question Machine::Ask(const Situation& now_is, const Wish& wish, const Rotation&
   return question;
 }
 
+// Whether nothing is heard of a workload only because its agent connects anew, as each does with
+// every renewed certificate: in a large mesh there is always one, and no gate would ever open.
+// Neither trust nor a leaf that was reported is lost by that.
+bool Machine::Returns(const Holder& holder, const std::map<std::string, absl::Duration>& before,
+                      Instant now) {
+  if (!holder.returning) return false;
+  const auto known = before.find(holder.name);
+  const absl::Duration since = known == before.end() ? now.monotonic : known->second;
+  returning_[holder.name] = since;
+  return now.monotonic - since <= kBlink;
+}
+
 // Whether everybody in `holders`, who came after the soak began, has only just come.
 bool Machine::OnlyBlinks(const std::vector<Holder>& holders, Instant now) {
   std::map<std::string, absl::Duration> before = std::exchange(blinking_, {});
@@ -117,7 +129,9 @@ Decision Machine::Decide(const Question& question, const Observation& seen,
 
   const std::string doubt = ClockDoubt(seen, rotation.policy);
   if (report.gate.kind != GateKind::kNone) {
+    const std::map<std::string, absl::Duration> before = std::exchange(returning_, {});
     for (const Holder& holder : seen.holders) {
+      if (Returns(holder, before, now)) continue;
       std::string why = PassedOver(holder, rotation, doubt.empty(), now);
       if (why.empty()) {
         report.holders.push_back(holder);

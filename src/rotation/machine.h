@@ -22,8 +22,9 @@ struct Instant {
 
 struct Policy {
   // How long a gate's conditions must have held before it opens. Somebody who lags or is away for
-  // a moment (kBlink), as with every renewed credential and every new workload, keeps the gate shut
-  // for that moment and does not begin the soak anew: in a large mesh there always is one.
+  // a moment (kBlink), as every new workload does, keeps the gate shut for that moment and does not
+  // begin the soak anew. Whose agent connects anew, as with every renewed credential, and lacked
+  // nothing when it was heard of last, does not even that: in a large mesh there always is one.
   absl::Duration soak = absl::Seconds(30);
   // How long somebody absent is waited for, from the beginning of the phase; InfiniteDuration():
   // until the last leaf it may hold has expired.
@@ -98,12 +99,15 @@ class Machine {
                   Instant now);
 
  private:
+  bool Returns(const Holder& holder, const std::map<std::string, absl::Duration>& before,
+               Instant now);
   void Soak(GateReport& report, const Rotation& rotation, Instant now);
   bool OnlyBlinks(const std::vector<Holder>& holders, Instant now);
 
   std::optional<Gate> soaking_;
   absl::Duration held_since_;  // monotonic; since when the conditions of soaking_ have held
-  std::map<std::string, absl::Duration> blinking_;  // by name: who holds it again, since when
+  std::map<std::string, absl::Duration> blinking_;   // by name: who holds it again, since when
+  std::map<std::string, absl::Duration> returning_;  // by name: who is connecting anew, since when
 };
 
 }  // namespace capstan::rotation

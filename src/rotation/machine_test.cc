@@ -130,6 +130,23 @@ TEST_F(MachineTest, WhoIsAwayForAMomentKeepsItShutAndTheSoakGoesOn) {
   EXPECT_TRUE(Decide().step.has_value());
 }
 
+TEST_F(MachineTest, WhoLackedNothingAndConnectsAnewHoldsNothingForAMoment) {
+  Walk();
+  Pass(absl::Seconds(30));
+  seen_.holders = {Somebody(Holder::Kind::kAbsent)};
+  EXPECT_FALSE(Decide().step.has_value());
+  seen_.holders[0].returning = true;
+  EXPECT_TRUE(Decide().step.has_value());
+  Pass(kBlink + absl::Seconds(1));
+  EXPECT_FALSE(Decide().step.has_value()) << "it stays away";
+  // Another one, and others in turn, do not add up.
+  for (int i = 0; i < 5; ++i) {
+    seen_.holders[0].name = absl::StrCat("spiffe://td/a#", i);
+    EXPECT_TRUE(Decide().gate.holders.empty()) << i;
+    Pass(absl::Seconds(5));
+  }
+}
+
 TEST_F(MachineTest, WhoIsAwayForLongerBeginsTheSoakAnew) {
   Walk();
   seen_.holders = {Somebody(Holder::Kind::kLaggard)};

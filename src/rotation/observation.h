@@ -28,6 +28,8 @@ struct Holder {
   std::string name;  // what an operator excludes it by
   std::string why;
   absl::Time until = absl::InfiniteFuture();  // when it ceases to matter by itself
+  // Nothing is heard of it at this moment, and it lacked nothing when it was heard of last.
+  bool returning = false;
   friend bool operator==(const Holder&, const Holder&) = default;
 };
 std::string_view HolderKindName(Holder::Kind kind);  // "laggard", …

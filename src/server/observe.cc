@@ -40,10 +40,18 @@ const std::string& Missing(const fleet::Standing& standing, GateKind gate) {
   return nothing;
 }
 
+// The same, as it was told last.
+bool LackedNothing(const fleet::Standing& standing, GateKind gate) {
+  if (gate == GateKind::kMove) return standing.moved_last;
+  const bool moved = gate != GateKind::kCanary || !standing.canary || standing.moved_last;
+  return standing.trusted_last && moved;
+}
+
 std::optional<Holder> HolderOf(const fleet::Key& key, const fleet::Standing& standing,
                                const rotation::Gate& gate) {
   Holder holder{Holder::Kind::kLaggard, HolderName(key), Missing(standing, gate.kind)};
   if (!holder.why.empty()) {
+    holder.returning = LackedNothing(standing, gate.kind);
     if (!standing.connected) {
       holder.kind = Holder::Kind::kAbsent;
       holder.until = standing.until;
