@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// What simulating a mesh costs. "Fleet": a mesh that rotates once and otherwise renews its 24 h
-// leaves, for some days; workload_days is how many days of one workload pass in a second, and what
-// one workload takes of memory is bytes_per_workload. Both should hardly depend on the number of
-// workloads.
+// What simulating a mesh costs. "Fleet": the mesh of a fleet file that rotates once and otherwise
+// renews its 24 h leaves, for some days; workload_days is how many days of one workload pass in a
+// second, and what one workload takes of memory is bytes_per_workload. Both should hardly depend on
+// the number of workloads.
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
 
+#include <string>
+
+#include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "sim/fleet_file.h"
 #include "sim/simulation.h"
 
 namespace capstan::sim {
@@ -21,15 +25,13 @@ double PeakBytes() {
 
 void Fleet(benchmark::State& state) {
   const int64_t days = state.range(1);
-  Options options{.seed = 1, .workloads = static_cast<int>(state.range(0))};
-  options.leaf_ttl = absl::Hours(24);
-  options.trouble = absl::Hours(24 * days);
-  options.joining = absl::Hours(1);
-  options.housekeep_every = absl::Seconds(10);
-  options.heartbeat = absl::Seconds(100);
-  options.idle_heartbeats = false;
-  options.longest_sleep = absl::Hours(1);
-  options.issue_per_second = options.workloads / 100.0;
+  const absl::StatusOr<Options> parsed =
+      ParseFleetFile(absl::StrCat("workloads: ", state.range(0), "\nduration: ", 24 * days,
+                                  "h\nissue-per-second: ", state.range(0) / 100,
+                                  "\ncontrol-restart-every: never\n"),
+                     1);
+  if (!parsed.ok()) return state.SkipWithError(std::string(parsed.status().message()).c_str());
+  const Options& options = *parsed;
   log::Configure(log::Format::kText, log::Level::kOff);
   const double before = PeakBytes();
   for (auto _ : state) {

@@ -41,6 +41,13 @@ std::string CanaryHarm(const Observation& seen, const Rotation& rotation) {
   return "";
 }
 
+// When it was first seen, going by what was seen `before`.
+absl::Duration SinceWhen(const std::map<std::string, absl::Duration>& before,
+                         const std::string& name, Instant now) {
+  const auto known = before.find(name);
+  return known == before.end() ? now.monotonic : known->second;
+}
+
 absl::Duration SoakOf(GateKind kind, const Policy& policy) {
   return kind == GateKind::kCanary ? std::max(policy.soak, kLeastCanarySoak) : policy.soak;
 }
@@ -88,19 +95,17 @@ Question Machine::Ask(const Situation& now_is, const Wish& wish, const Rotation&
 bool Machine::Returns(const Holder& holder, const std::map<std::string, absl::Duration>& before,
                       Instant now) {
   if (!holder.returning) return false;
-  const auto known = before.find(holder.name);
-  const absl::Duration since = known == before.end() ? now.monotonic : known->second;
+  const absl::Duration since = SinceWhen(before, holder.name, now);
   returning_[holder.name] = since;
   return now.monotonic - since <= kBlink;
 }
 
 // Whether everybody in `holders`, who came after the soak began, has only just come.
 bool Machine::OnlyBlinks(const std::vector<Holder>& holders, Instant now) {
-  std::map<std::string, absl::Duration> before = std::exchange(blinking_, {});
+  const std::map<std::string, absl::Duration> before = std::exchange(blinking_, {});
   for (const Holder& holder : holders) {
     if (holder.kind != Holder::Kind::kLaggard && holder.kind != Holder::Kind::kAbsent) return false;
-    const auto known = before.find(holder.name);
-    const absl::Duration since = known == before.end() ? now.monotonic : known->second;
+    const absl::Duration since = SinceWhen(before, holder.name, now);
     if (now.monotonic - since > kBlink) return false;
     blinking_[holder.name] = since;
   }

@@ -181,7 +181,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
                                                      const std::string& csr_pem,
                                                      const std::string& authority_id);
   absl::StatusOr<control::v1::Rotation> BeginRotation(
-      const control::v1::StartRotationRequest& request, const std::string& source);
+      const control::v1::StartRotationRequest& request, Offered offered);
   std::optional<rotation::TimerFacts> TimerFactsAt(absl::Time now);
   void RunRotationTimer();
   void WatchIssuance(const rotation::Situation& situation, absl::Time now);

@@ -70,7 +70,7 @@ void ControlPlane::RunRotationTimer() {
   control::v1::StartRotationRequest request;
   request.set_generate(true);
   request.set_intermediate_only(decision.target == rotation::TimerTarget::kIntermediate);
-  absl::StatusOr<control::v1::Rotation> begun = BeginRotation(request, "timer");
+  absl::StatusOr<control::v1::Rotation> begun = BeginRotation(request, {.source = "timer"});
   if (!begun.ok()) return timer_.Failed(begun.status(), now);
   timer_.Began(decision.target);
   log::Info("the timer began a rotation", {{"rotation", begun->number()}, {"why", decision.why}});

@@ -18,7 +18,6 @@
 namespace capstan::server {
 namespace {
 
-constexpr char kManaged[] = "managed";
 constexpr int kRotationsListed = 100;
 constexpr int kEntriesListed = 1000;
 
@@ -198,10 +197,8 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
     }
   }
   std::set<std::string> leaving;
-  if (const auto trust = keeper_.trust(); trust != nullptr) {
-    for (const x509::Certificate& root : trust->bundle.roots()) {
-      if (!set.bundle.Contains(root)) leaving.insert(root.FingerprintHex());
-    }
+  for (const rotation::PlannedStep& step : steps) {
+    leaving.insert(step.gate.leaving_roots.begin(), step.gate.leaving_roots.end());
   }
   for (rotation::Holder& other : keeper_.OthersUnder(leaving)) away.push_back(std::move(other));
   std::vector<rotation::Finding> findings = rotation::Preflight(input, now);
@@ -215,16 +212,17 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
 
 absl::StatusOr<control::v1::Rotation> ControlPlane::StartRotation(
     const control::v1::StartRotationRequest& request) {
-  return BeginRotation(request, kManaged);
+  // What an operator asks for by a command may have been turned back before.
+  return BeginRotation(request, {.source = "managed", .again = true});
 }
 
-// `source`: who wishes it, unless the CA directory has to say it too.
+// `offered`: who wishes it, unless the CA directory has to say it too, and whether again; the
+// request has the rest.
 absl::StatusOr<control::v1::Rotation> ControlPlane::BeginRotation(
-    const control::v1::StartRotationRequest& request, const std::string& source) {
+    const control::v1::StartRotationRequest& request, Offered offered) {
   absl::MutexLock lock(&beginning_);
   CAPSTAN_ASSIGN_OR_RETURN(trust::CaSet set, Wanted(request));
-  // What an operator asks for by a command may have been turned back before.
-  Offered offered{.source = source, .emergency = request.emergency(), .again = source == kManaged};
+  offered.emergency = request.emergency();
   CAPSTAN_ASSIGN_OR_RETURN(offered.policy, PolicyOf(request.policy(), options_.keeper.rotation));
   if (auto view = keeper_.rotation(); view.has_value() && !view->record.finished()) {
     return absl::FailedPreconditionError(
