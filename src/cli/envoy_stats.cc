@@ -23,7 +23,7 @@ std::string PathOf(const StatsOptions& options) {
   std::string path =
       prometheus ? "/stats/prometheus" : absl::StrCat("/stats?format=", options.output);
   if (!options.filter.empty()) {
-    absl::StrAppend(&path, prometheus ? "?" : "&", "filter=", envoy::QueryEscape(options.filter));
+    absl::StrAppend(&path, prometheus ? "?" : "&", "filter=", UrlEscape(options.filter));
   }
   return path;
 }

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "envoy/admin.h"
 
-#include <curl/curl.h>
-
-#include <memory>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -12,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
+#include "base/http_client.h"
 #include "base/status.h"
 
 namespace capstan::envoy {
@@ -67,49 +65,6 @@ absl::StatusOr<Target> ParseTarget(std::string_view address) {
   return Target{absl::StrCat("http://", host, ":", port), ""};
 }
 
-struct Received {
-  std::string body;
-  size_t max_bytes;
-  bool too_long = false;
-};
-
-size_t OnBytes(char* bytes, size_t size, size_t count, void* context) {
-  auto& received = *static_cast<Received*>(context);
-  const size_t length = size * count;
-  if (length > received.max_bytes - received.body.size()) {
-    received.too_long = true;
-    return 0;  // ends the transfer
-  }
-  received.body.append(bytes, length);
-  return length;
-}
-
-struct Answer {
-  long status;  // NOLINT(google-runtime-int): libcurl's type
-  std::string body;
-};
-
-absl::Status TransferError(CURLcode code, const Received& received, std::string_view what) {
-  if (received.too_long) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat(what, ": the answer is longer than ", received.max_bytes, " bytes"));
-  }
-  const std::string message = absl::StrCat(what, ": ", curl_easy_strerror(code));
-  switch (code) {
-    case CURLE_OPERATION_TIMEDOUT:
-      return absl::DeadlineExceededError(message);
-    case CURLE_COULDNT_CONNECT:
-    case CURLE_COULDNT_RESOLVE_HOST:
-    case CURLE_GOT_NOTHING:
-    case CURLE_RECV_ERROR:
-    case CURLE_SEND_ERROR:
-      return absl::UnavailableError(
-          absl::StrCat(message, "; is an Envoy running, and is this its admin address?"));
-    default:
-      return absl::InternalError(message);
-  }
-}
-
 absl::Status CheckPath(std::string_view path) {
   if (!absl::StartsWith(path, "/")) {
     return absl::InvalidArgumentError(
@@ -122,40 +77,23 @@ absl::Status CheckPath(std::string_view path) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<Answer> Fetch(std::string_view address, std::string_view path,
-                             const AdminOptions& options) {
+absl::StatusOr<HttpReply> Fetch(std::string_view address, std::string_view path,
+                                const AdminOptions& options) {
   CAPSTAN_ASSIGN_OR_RETURN(Target target, ParseTarget(address));
   CAPSTAN_RETURN_IF_ERROR(CheckPath(path));
-  // The first call may not race with another one: a function-local static is initialized once.
-  static const CURLcode initialized = curl_global_init(CURL_GLOBAL_DEFAULT);
-  std::unique_ptr<CURL, decltype(&curl_easy_cleanup)> curl(curl_easy_init(), curl_easy_cleanup);
-  if (initialized != CURLE_OK || curl == nullptr) {
-    return absl::InternalError("libcurl does not start");
-  }
-  const std::string url = absl::StrCat(target.base_url, path);
-  Received received{.body = "", .max_bytes = options.max_bytes};
-  CURL* handle = curl.get();
-  curl_easy_setopt(handle, CURLOPT_URL, url.c_str());
-  if (!target.socket_path.empty()) {
-    curl_easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, target.socket_path.c_str());
-  }
-  curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http");
-  curl_easy_setopt(handle, CURLOPT_PROXY, "");
-  curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
-  curl_easy_setopt(handle, CURLOPT_PATH_AS_IS, 1L);
-  curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS,
-                   static_cast<long>(absl::ToInt64Milliseconds(options.connect_timeout)));
-  curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS,
-                   static_cast<long>(absl::ToInt64Milliseconds(options.timeout)));
-  curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, OnBytes);
-  curl_easy_setopt(handle, CURLOPT_WRITEDATA, &received);
-  const CURLcode code = curl_easy_perform(handle);
-  if (code != CURLE_OK) {
-    return TransferError(code, received, absl::StrCat("Envoy admin ", address, " ", path));
-  }
-  Answer answer{.status = 0, .body = std::move(received.body)};
-  curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &answer.status);
-  return answer;
+  HttpRequest request;
+  request.url = absl::StrCat(target.base_url, path);
+  request.unix_socket = target.socket_path;
+  request.connect_timeout = options.connect_timeout;
+  request.timeout = options.timeout;
+  request.max_bytes = options.max_bytes;
+  absl::StatusOr<HttpReply> reply = HttpClient().Call(request);
+  if (reply.ok()) return reply;
+  const absl::Status status =
+      Annotate(reply.status(), absl::StrCat("Envoy admin ", address, " ", path));
+  if (!absl::IsUnavailable(status)) return status;
+  return absl::UnavailableError(
+      absl::StrCat(status.message(), "; is an Envoy running, and is this its admin address?"));
 }
 
 std::string FirstLine(std::string_view body) {
@@ -165,28 +103,16 @@ std::string FirstLine(std::string_view body) {
 
 std::string WithFilter(std::string_view path, char separator, std::string_view filter) {
   if (filter.empty()) return std::string(path);
-  return absl::StrCat(path, std::string(1, separator), "filter=", QueryEscape(filter));
+  return absl::StrCat(path, std::string(1, separator), "filter=", UrlEscape(filter));
 }
 
 }  // namespace
-
-std::string QueryEscape(std::string_view text) {
-  std::string escaped;
-  for (char c : text) {
-    if (absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '_' || c == '~') {
-      escaped += c;
-    } else {
-      absl::StrAppend(&escaped, "%", absl::Hex(static_cast<unsigned char>(c), absl::kZeroPad2));
-    }
-  }
-  return escaped;
-}
 
 AdminClient::AdminClient(std::string address, AdminOptions options)
     : address_(std::move(address)), options_(options) {}
 
 absl::StatusOr<std::string> AdminClient::Get(std::string_view path) const {
-  CAPSTAN_ASSIGN_OR_RETURN(Answer answer, Fetch(address_, path, options_));
+  CAPSTAN_ASSIGN_OR_RETURN(HttpReply answer, Fetch(address_, path, options_));
   if (answer.status == 200) return std::move(answer.body);
   const std::string message = absl::StrCat("Envoy admin ", address_, " ", path, ": HTTP status ",
                                            answer.status, ": ", FirstLine(answer.body));
@@ -218,7 +144,7 @@ absl::StatusOr<std::vector<HeldSecret>> AdminClient::Secrets() const {
 }
 
 absl::Status AdminClient::Ready() const {
-  CAPSTAN_ASSIGN_OR_RETURN(Answer answer, Fetch(address_, "/ready", options_));
+  CAPSTAN_ASSIGN_OR_RETURN(HttpReply answer, Fetch(address_, "/ready", options_));
   const std::string_view said = absl::StripAsciiWhitespace(std::string_view(answer.body));
   if (answer.status == 200 && said == "LIVE") return absl::OkStatus();
   return absl::UnavailableError(

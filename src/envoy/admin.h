@@ -57,7 +57,4 @@ class AdminClient {
 inline constexpr std::string_view kSecretsPath =
     "/config_dump?mask=static_secrets,dynamic_active_secrets,dynamic_warming_secrets";
 
-// `text` for use inside a query: all but RFC 3986's unreserved characters as %XX.
-std::string QueryEscape(std::string_view text);
-
 }  // namespace capstan::envoy

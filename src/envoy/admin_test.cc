@@ -94,9 +94,5 @@ TEST(AdminClient, RefusesAddressesAndPathsThatAreNone) {
   }
 }
 
-TEST(QueryEscape, KeepsARegularExpressionWhole) {
-  EXPECT_EQ(QueryEscape("^a.b|c\\.+&x=%"), "%5ea.b%7cc%5c.%2b%26x%3d%25");
-}
-
 }  // namespace
 }  // namespace capstan::envoy

@@ -13,7 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/status.h"
-#include "envoy/json.h"
+#include "base/json.h"
 
 namespace capstan::envoy {
 namespace {

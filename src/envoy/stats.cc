@@ -11,7 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "base/status.h"
-#include "envoy/json.h"
+#include "base/json.h"
 
 namespace capstan::envoy {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "envoy/json.h"
+#include "base/json.h"
 
 #include <optional>
 #include <string>
@@ -7,7 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/strings.h"
 
-namespace capstan::envoy {
+namespace capstan {
 namespace {
 
 constexpr int kMaxDepth = 100;
@@ -58,4 +58,4 @@ const Json* Member(const Json& value, std::string_view name) {
   return found == value.end() ? nullptr : &*found;
 }
 
-}  // namespace capstan::envoy
+}  // namespace capstan

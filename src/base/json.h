@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// JSON as this room reads it: from others, so of any size of trouble.
+// JSON from others, so of any size of trouble.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -7,9 +7,9 @@
 
 #include "absl/status/statusor.h"
 
-namespace capstan::envoy {
+namespace capstan {
 
-// Keeps the order of members, as Envoy and istioctl print them.
+// Keeps the order of members, as whoever wrote it had them.
 using Json = nlohmann::ordered_json;
 
 // InvalidArgument with the byte of the error and `what` it is; nesting deeper than 100 is refused,
@@ -19,4 +19,4 @@ absl::StatusOr<Json> ParseJson(std::string_view text, std::string_view what);
 // The member of an object, or null where `value` is no object or has no such member.
 const Json* Member(const Json& value, std::string_view name);
 
-}  // namespace capstan::envoy
+}  // namespace capstan

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube/resource.h"
+
+#include "absl/strings/str_cat.h"
+#include "base/http_client.h"
+#include "base/strings.h"
+
+namespace capstan::kube {
+
+std::string ToString(const ObjectName& name) {
+  return name.ns.empty() ? name.name : absl::StrCat(name.ns, "/", name.name);
+}
+
+std::string Metadata(const Json& object, std::string_view field) {
+  const Json* metadata = Member(object, "metadata");
+  const Json* value = metadata == nullptr ? nullptr : Member(*metadata, field);
+  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
+}
+
+ObjectName NameOf(const Json& object) {
+  return {Metadata(object, "namespace"), Metadata(object, "name")};
+}
+
+std::string PathOf(const Resource& resource, const ObjectName& name, std::string_view subresource) {
+  std::string path = resource.group.empty()
+                         ? absl::StrCat("/api/", resource.version)
+                         : absl::StrCat("/apis/", resource.group, "/", resource.version);
+  if (!name.ns.empty()) absl::StrAppend(&path, "/namespaces/", UrlEscape(name.ns));
+  absl::StrAppend(&path, "/", resource.plural);
+  if (!name.name.empty()) absl::StrAppend(&path, "/", UrlEscape(name.name));
+  if (!subresource.empty()) absl::StrAppend(&path, "/", subresource);
+  return path;
+}
+
+}  // namespace capstan::kube

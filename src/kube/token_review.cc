@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kube/token_review.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "base/json.h"
+#include "base/status.h"
+
+namespace capstan::kube {
+namespace {
+
+std::vector<std::string> TextsOf(const Json& object, std::string_view field) {
+  std::vector<std::string> texts;
+  const Json* list = Member(object, field);
+  if (list == nullptr || !list->is_array()) return texts;
+  for (const Json& item : *list) {
+    if (item.is_string()) texts.push_back(item.get<std::string>());
+  }
+  return texts;
+}
+
+std::string FirstOf(const Json* extra, std::string_view field) {
+  if (extra == nullptr) return "";
+  const std::vector<std::string> values =
+      TextsOf(*extra, absl::StrCat("authentication.kubernetes.io/", field));
+  return values.empty() ? "" : values.front();
+}
+
+absl::Status Refused(std::string_view why) {
+  return absl::UnauthenticatedError(
+      absl::StrCat("the API server does not accept the token: ", why));
+}
+
+absl::StatusOr<ServiceAccount> AccountOf(const Json& user) {
+  const Json* username = Member(user, "username");
+  const std::string name =
+      username != nullptr && username->is_string() ? username->get<std::string>() : "";
+  const std::vector<std::string> parts = absl::StrSplit(name, ':');
+  if (parts.size() != 4 || parts[0] != "system" || parts[1] != "serviceaccount" ||
+      parts[2].empty() || parts[3].empty()) {
+    return Refused(absl::StrCat("it is \"", absl::CEscape(name), "\"'s, not a service account's"));
+  }
+  const Json* extra = Member(user, "extra");
+  return ServiceAccount{parts[2], parts[3], FirstOf(extra, "pod-name"), FirstOf(extra, "pod-uid"),
+                        FirstOf(extra, "node-name")};
+}
+
+}  // namespace
+
+absl::StatusOr<ServiceAccount> ReviewToken(Client& client, const Secret& token,
+                                           const std::vector<std::string>& audiences) {
+  const Json review = {{"apiVersion", "authentication.k8s.io/v1"},
+                       {"kind", kTokenReviews.kind},
+                       {"spec", {{"token", token.Reveal()}, {"audiences", audiences}}}};
+  CAPSTAN_ASSIGN_OR_RETURN(Json answer, client.Create(kTokenReviews, {}, review));
+  const Json* status = Member(answer, "status");
+  const Json* authenticated = status == nullptr ? nullptr : Member(*status, "authenticated");
+  if (authenticated == nullptr || !authenticated->is_boolean() || !authenticated->get<bool>()) {
+    const Json* error = status == nullptr ? nullptr : Member(*status, "error");
+    return Refused(error != nullptr && error->is_string() ? error->get<std::string>()
+                                                          : std::string("it does not say why"));
+  }
+  // A server that knows no audiences answers without them, and would accept a token meant for
+  // itself.
+  const std::vector<std::string> accepted = TextsOf(*status, "audiences");
+  const bool ours = std::any_of(audiences.begin(), audiences.end(), [&](const std::string& wanted) {
+    return std::find(accepted.begin(), accepted.end(), wanted) != accepted.end();
+  });
+  if (!ours) {
+    return Refused(absl::StrCat("it is not for ", absl::StrJoin(audiences, " or ")));
+  }
+  const Json* user = Member(*status, "user");
+  if (user == nullptr) return Refused("it does not say whose it is");
+  return AccountOf(*user);
+}
+
+}  // namespace capstan::kube
