@@ -74,6 +74,8 @@ class Exchange {
     return std::move(reply_);
   }
   size_t received() const { return received_; }
+  // The headers of the answer are there.
+  bool began() const { return Status() != 0; }
 
  private:
   void SetTarget() {
@@ -280,6 +282,7 @@ absl::StatusOr<HttpReply> HttpStream::Run(const HttpRequest& request, absl::Dura
   std::optional<CURLcode> ended;
   absl::Duration heard = clock_.Monotonic();
   size_t received = 0;
+  bool began = false;
   while (!given_up.has_value() && !ended.has_value()) {
     int running = 0;
     curl_multi_perform(handle_->multi, &running);
@@ -290,7 +293,8 @@ absl::StatusOr<HttpReply> HttpStream::Run(const HttpRequest& request, absl::Dura
     const absl::Duration now = clock_.Monotonic();
     if (exchange.received() != received) heard = now;
     received = exchange.received();
-    const absl::Duration patience = received == 0 ? request.timeout : silence;
+    if (!std::exchange(began, exchange.began()) && began) heard = now;
+    const absl::Duration patience = began ? silence : request.timeout;
     if (stopped_) {
       given_up = absl::CancelledError("stopped");
     } else if (!ended.has_value() && now - heard >= patience) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "base/http_client.h"
 #include "cli/commands.h"
 #include "envoy/admin.h"
 

@@ -65,6 +65,7 @@ void Watch::Run() {
     }
     if (stopping()) return;
     if (absl::IsOutOfRange(status)) version_.clear();
+    troubled_ = true;
     handler_.trouble(status);
     if (!Wait(std::max(retry, RetryAfterOf(status).value_or(absl::ZeroDuration())))) return;
     retry = std::min(2 * retry, options_.last_retry);
@@ -83,6 +84,7 @@ absl::Status Watch::List() {
     if (!there.contains(name)) Lose(name);
   }
   version_ = std::move(version);
+  troubled_ = false;
   handler_.synced();
   return absl::OkStatus();
 }
@@ -140,6 +142,7 @@ absl::Status Watch::TakeLine(std::string_view line) {
   if (const std::string version = Metadata(*object, "resourceVersion"); !version.empty()) {
     version_ = version;
   }
+  if (std::exchange(troubled_, false)) handler_.synced();
   return absl::OkStatus();
 }
 

@@ -30,7 +30,7 @@ class Watch {
     // deleted and made again between two looks is told as gone first.
     std::function<void(const Json& object)> seen;
     std::function<void(const ObjectName& name)> gone;
-    // Everything that is there has been told; after each list.
+    // Everything that is there has been told: after each list, and when trouble is over.
     std::function<void()> synced;
     // It cannot be followed for now, and what was told may be old; tried again by itself.
     std::function<void(const absl::Status& why)> trouble;
@@ -79,6 +79,7 @@ class Watch {
   HttpStream stream_;
 
   std::string version_;  // to go on from; "": list first
+  bool troubled_ = false;
   std::map<ObjectName, Version> known_;
 
   // Not absl's: its timed waits follow the wall clock.

@@ -126,7 +126,7 @@ TEST_F(WatchTest, GoesOnWhereItWasAfterTrouble) {
           {.status = 429, .body = "later"},
           // What was seen before is told again by nobody.
           {.body = Event("MODIFIED", Object("b", "u2", 7))}});
-  EXPECT_THAT(Told(4), ElementsAre("seen a 3", "synced", "seen b 6", "seen b 7"));
+  EXPECT_THAT(Told(5), ElementsAre("seen a 3", "synced", "seen b 6", "seen b 7", "synced"));
   EXPECT_EQ(Trouble(0).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(Trouble(1).code(), absl::StatusCode::kInvalidArgument) << Trouble(1);
   EXPECT_EQ(Trouble(2).code(), absl::StatusCode::kResourceExhausted);

@@ -88,9 +88,8 @@ std::optional<Candidate> FirstCandidate(const TimerPolicy& policy, const trust::
 }
 
 std::string CommandFor(TimerTarget target, const TimerFacts& facts) {
-  if (!facts.directory.empty()) {
-    return absl::StrCat("capstan rotate plan --to NEW_CA, then put its files into ",
-                        facts.directory);
+  if (!facts.source.empty()) {
+    return absl::StrCat("capstan rotate plan --to NEW_CA, then put its files into ", facts.source);
   }
   if (target == TimerTarget::kRoot) return "capstan rotate start --generate";
   return facts.root_key ? "capstan rotate start --generate --intermediate"
@@ -99,8 +98,8 @@ std::string CommandFor(TimerTarget target, const TimerFacts& facts) {
 
 // Why somebody has to do it by hand; "" where the timer can.
 std::string ByHand(const TimerPolicy& policy, TimerTarget target, const TimerFacts& facts) {
-  if (!facts.directory.empty()) {
-    return absl::StrCat("the CA directory ", facts.directory, " is followed and cannot be written");
+  if (!facts.source.empty()) {
+    return absl::StrCat("the CA of ", facts.source, " is followed and cannot be written");
   }
   if (policy.mode == TimerMode::kAnnounce) return "rotation-timer is announce";
   if (target == TimerTarget::kIntermediate && !facts.root_key) {

@@ -41,7 +41,7 @@ std::string_view TimerTargetName(TimerTarget target);  // "root", "intermediate"
 struct TimerFacts {
   trust::Authority issuer;
   bool root_key = false;    // the key of the issuer's root is here, to sign an intermediate with
-  std::string directory;    // of a CA that is followed and cannot be written; "": none such
+  std::string source;       // of a CA that is followed and cannot be written; "": none such
   std::string turned_back;  // why the last rotation keeps the next one from beginning by itself
   std::string not_now;      // why none can begin at this moment
 };

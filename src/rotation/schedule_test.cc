@@ -227,7 +227,7 @@ TEST_F(TimerTest, WhatItMayNotBeginIsAnnouncedWithTheCommand) {
   const Case kCases[] = {
       {TimerMode::kAnnounce, {.issuer = issuer}, "rotation-timer is announce", "--generate"},
       {TimerMode::kRotate,
-       {.issuer = issuer, .directory = "/etc/cacerts"},
+       {.issuer = issuer, .source = "/etc/cacerts"},
        "/etc/cacerts is followed and cannot be written",
        "put its files into /etc/cacerts"},
       {TimerMode::kRotate,

@@ -44,10 +44,10 @@ void AddLink(const fs::path& path, int depth, WatchPoints& points) {
 
 }  // namespace
 
-absl::StatusOr<trust::CaFiles> ReadCaDirectory(const std::string& path) {
+absl::StatusOr<trust::CaFiles> CaDirectory::Read() {
   trust::CaFiles files;
   for (const std::string& name : trust::CaFileNames()) {
-    absl::StatusOr<std::string> bytes = ReadFile(absl::StrCat(path, "/", name), kMaxCaFileBytes);
+    absl::StatusOr<std::string> bytes = ReadFile(absl::StrCat(path_, "/", name), kMaxCaFileBytes);
     if (absl::IsNotFound(bytes.status())) continue;
     CAPSTAN_RETURN_IF_ERROR(bytes.status());
     files[name] = *std::move(bytes);
@@ -55,22 +55,22 @@ absl::StatusOr<trust::CaFiles> ReadCaDirectory(const std::string& path) {
   return files;
 }
 
-absl::StatusOr<CaDirectoryWriter> CaDirectoryWriter::For(const std::string& path) {
+absl::Status CaDirectory::CheckWritable() {
   std::error_code error;
-  const fs::path directory(path);
+  const fs::path directory(path_);
   const bool mounted = fs::exists(fs::symlink_status(directory / "..data", error));
-  if (!mounted && access(path.c_str(), W_OK | X_OK) == 0) return CaDirectoryWriter(path);
+  if (!mounted && access(path_.c_str(), W_OK | X_OK) == 0) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
-      "capstand follows ", path, " and cannot write it (",
+      "capstand follows ", path_, " and cannot write it (",
       mounted ? "a mount that is replaced from outside" : "no write access",
       "): put the new CA there yourself. For a folder: cp DIR/{ca-cert,ca-key,cert-chain,root-cert}"
       ".pem ",
-      path,
+      path_,
       "/ ; for a Secret: kubectl create secret generic cacerts -n istio-system --from-file=DIR "
       "--dry-run=client -o yaml | kubectl replace -f - . The same gates hold then"));
 }
 
-absl::Status CaDirectoryWriter::Write(const trust::CaFiles& files) const {
+absl::Status CaDirectory::Write(const trust::CaFiles& files) {
   for (const std::string& name : trust::CaFileNames()) {
     const std::string path = absl::StrCat(path_, "/", name);
     const auto file = files.find(name);

@@ -4,28 +4,27 @@
 #include <map>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "absl/status/statusor.h"
+#include "server/ca_source.h"
 #include "trust/ca_set.h"
 
 namespace capstan::server {
 
-// The CA files that are in a directory now; none where there is no directory. An error for one that
-// is there and cannot be read.
-absl::StatusOr<trust::CaFiles> ReadCaDirectory(const std::string& path);
-
-// A CA directory that may be written.
-class CaDirectoryWriter {
+// A directory, such as a mounted Secret. It can be written where it is no mount and access allows
+// that: each file is replaced atomically, keys with mode 0600.
+class CaDirectory final : public CaSource {
  public:
-  // FailedPrecondition: somebody else's, such as a Kubernetes mount or a folder without write
-  // access; says what to do instead.
-  static absl::StatusOr<CaDirectoryWriter> For(const std::string& path);
-  // Replaces every CA file by `files`, each atomically, keys with mode 0600.
-  absl::Status Write(const trust::CaFiles& files) const;
+  explicit CaDirectory(std::string path) : path_(std::move(path)) {}
+  const std::string& name() const override { return path_; }
+  std::string kind() const override { return "directory"; }
+  absl::StatusOr<trust::CaFiles> Read() override;
+  absl::Status CheckWritable() override;
+  absl::Status Write(const trust::CaFiles& files) override;
 
  private:
-  explicit CaDirectoryWriter(std::string path) : path_(std::move(path)) {}
-  std::string path_;
+  const std::string path_;
 };
 
 // A verified set in Istio's layout.

@@ -4,6 +4,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/strings.h"
+#include "server/ca_secret.h"
 #include "server/host.h"
 
 namespace capstan::server {
@@ -28,14 +29,24 @@ void AddState(Settings& settings, Config& config) {
                 &config.seal_key);
 }
 
+void AddKubernetes(Settings& settings, Config& config) {
+  settings.Text(
+      "kubeconfig",
+      "how to reach the Kubernetes API server, where a setting needs one; none: as the pod "
+      "that this is",
+      &config.kubeconfig);
+  settings.Text("kube-context", "context of the kubeconfig file; none: its current one",
+                &config.kube_context);
+}
+
 void AddCa(Settings& settings, Config& config) {
   settings.Text(
       "cacerts",
-      "plug-in CA directory to follow (Istio's layout or tls.crt, tls.key, ca.crt); none: "
-      "a built-in self-signed CA",
+      "plug-in CA to follow: a directory, or a Secret as secret:NAMESPACE/NAME (Istio's layout or "
+      "tls.crt, tls.key, ca.crt); none: a built-in self-signed CA",
       &config.cacerts);
   settings.Bool("wait-for-cacerts",
-                "at a first start, wait for a usable CA directory instead of giving up",
+                "at a first start, wait for a usable plug-in CA instead of giving up",
                 &config.wait_for_cacerts);
   settings.Duration("rescan-interval", "how often the CA directory is looked at without any event",
                     &config.rescan_interval, absl::Milliseconds(100));
@@ -283,6 +294,22 @@ absl::Status Complete(const Settings& settings, Config& config) {
   return absl::OkStatus();
 }
 
+// How to reach the API server, where anything needs one.
+absl::Status FindKubernetes(const Settings& settings, const Settings::Environment& environment,
+                            Config& config) {
+  CAPSTAN_ASSIGN_OR_RETURN(const auto secret, SecretNamed(config.cacerts));
+  if (!secret.has_value()) return absl::OkStatus();
+  const absl::StatusOr<kube::Access> access =
+      config.kubeconfig.empty() ? kube::InCluster(environment)
+                                : kube::ReadKubeconfig(config.kubeconfig, config.kube_context);
+  if (!access.ok()) {
+    return Annotate(access.status(), absl::StrCat(settings.Origin("cacerts"), ": ", config.cacerts,
+                                                  " needs a Kubernetes API server (--kubeconfig)"));
+  }
+  config.kube = *access;
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
@@ -293,6 +320,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
                     "replaces its CA without anybody noticing.");
   AddState(settings, loaded.config);
   AddCa(settings, loaded.config);
+  AddKubernetes(settings, loaded.config);
   AddRotation(settings, loaded.config);
   AddTimer(settings, loaded.config);
   AddNetwork(settings, loaded.config);
@@ -301,7 +329,11 @@ absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
   loaded.output = settings.output();
   if (loaded.todo == Settings::Todo::kExit) return loaded;
   CAPSTAN_RETURN_IF_ERROR(Complete(settings, loaded.config));
-  if (loaded.todo == Settings::Todo::kPrintConfig) loaded.output = settings.ToYaml();
+  if (loaded.todo == Settings::Todo::kPrintConfig) {
+    loaded.output = settings.ToYaml();
+    return loaded;
+  }
+  CAPSTAN_RETURN_IF_ERROR(FindKubernetes(settings, environment, loaded.config));
   return loaded;
 }
 

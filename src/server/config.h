@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "kube/access.h"
 #include "rotation/machine.h"
 #include "rotation/schedule.h"
 #include "server/foreign_signers.h"
@@ -20,9 +21,13 @@ namespace capstan::server {
 // capstand's configuration, checked.
 struct Config {
   std::string state_dir = "/var/lib/capstand";
-  std::string cacerts;  // "": the built-in CA
+  std::string cacerts;  // a directory, or "secret:NAMESPACE/NAME"; "": the built-in CA
   bool wait_for_cacerts = false;
   absl::Duration rescan_interval = absl::Seconds(5);
+  // Where the API server is, for whatever needs one; "": the pod's own.
+  std::string kubeconfig;
+  std::string kube_context;          // "": the file's current one
+  std::optional<kube::Access> kube;  // nullopt: nothing needs one
   std::string listen = "0.0.0.0:15012";
   std::string advertise;  // "": derived from `listen`
   std::vector<std::string> serving_names;

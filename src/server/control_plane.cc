@@ -214,14 +214,14 @@ void ControlPlane::SourceFailed(const absl::Status& why) {
   metrics_.Reloaded(false);
   log::Error(
       absl::StrCat("Failed to update new Plug-in CA certs: ", why.message()),
-      {{"source", options_.cacerts},
+      {{"source", SourceName()},
        {"effect", has_ca() ? "none: the last good CA keeps signing" : "there is no CA yet"}});
 }
 
 void ControlPlane::SourceIncomplete(const absl::Status& why) {
   if (!NoteSource(why)) return;
-  log::Warn(absl::StrCat("waiting for the CA directory: ", why.message()),
-            {{"source", options_.cacerts},
+  log::Warn(absl::StrCat("waiting for the CA source: ", why.message()),
+            {{"source", SourceName()},
              {"effect", has_ca() ? "none: the last good CA keeps signing" : "there is no CA yet"}});
 }
 
@@ -230,7 +230,7 @@ void ControlPlane::SourceFine() {
   metrics_.SourceState(true);
   if (source_error_.empty()) return;
   source_error_.clear();
-  log::Info("the CA source is fine again", {{"source", options_.cacerts}});
+  log::Info("the CA source is fine again", {{"source", SourceName()}});
 }
 
 trust::ParseOptions ControlPlane::parse_options() const {
@@ -395,7 +395,7 @@ std::shared_ptr<void> ControlPlane::Subscribe(std::function<void()> changed) {
 }
 
 absl::StatusOr<control::v1::ReloadResponse> ControlPlane::Reload() {
-  if (!reload_) return absl::FailedPreconditionError("no CA directory is followed (--cacerts)");
+  if (!reload_) return absl::FailedPreconditionError("no CA is followed (--cacerts)");
   CAPSTAN_ASSIGN_OR_RETURN(Outcome outcome, reload_());
   control::v1::ReloadResponse response;
   response.set_changed(outcome.changed);
@@ -466,7 +466,7 @@ control::v1::Status ControlPlane::GetStatus() {
     if (desired->applied())
       SetTime(desired->applied_at, status.mutable_source()->mutable_last_applied());
   }
-  if (!options_.cacerts.empty()) status.mutable_source()->set_path(options_.cacerts);
+  if (options_.source) status.mutable_source()->set_path(options_.source->name());
   if (auto serving = keeper_.serving()) {
     *status.mutable_serving_certificate() =
         MessageOf(fleet::Leaf{serving->leaf.serial().ToHex(), serving->authority.id.hex(),

@@ -20,6 +20,7 @@
 #include "rotation/preflight.h"
 #include "rotation/probing.h"
 #include "rpc/control_plane.h"
+#include "server/ca_source.h"
 #include "server/canary_view.h"
 #include "server/expiries.h"
 #include "server/history_reader.h"
@@ -36,9 +37,9 @@ namespace capstan::server {
 struct ControlPlaneOptions {
   spiffe::TrustDomain trust_domain;
   TrustKeeperOptions keeper;
-  std::string listen_address;     // for the status
-  std::string advertise_address;  // what agents are told: "HOST:PORT"
-  std::string cacerts;            // the followed directory; "": built-in
+  std::string listen_address;        // for the status
+  std::string advertise_address;     // what agents are told: "HOST:PORT"
+  std::shared_ptr<CaSource> source;  // that is followed; null: the CA is built in
   fleet::Limits fleet_limits;
   // Of CAs that are generated for a rotation.
   x509::KeyType generated_key_type = x509::KeyType::kEcdsaP256;
@@ -140,6 +141,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   absl::StatusOr<control::v1::ListRotationsResponse> ListRotations() override;
 
  private:
+  std::string SourceName() const { return options_.source ? options_.source->name() : "built-in"; }
   // What agents are told, made at one moment.
   struct Updates {
     std::shared_ptr<const fleet::v1::TrustUpdate> everybody;

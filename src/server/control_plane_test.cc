@@ -8,6 +8,7 @@
 #include "base/random.h"
 #include "base/retry_after.h"
 #include "base/strings.h"
+#include "server/ca_directory.h"
 #include "server/join_tokens.h"
 #include "store/faulty_store.h"
 #include "store/memory_store.h"
@@ -49,7 +50,7 @@ class ControlPlaneTest : public ::testing::Test {
                             keeper,
                             "127.0.0.1:15012",
                             "ca.example:15012",
-                            "/etc/cacerts",
+                            std::make_shared<CaDirectory>("/etc/cacerts"),
                             {},
                             x509::KeyType::kEcdsaP256,
                             absl::Hours(87600),

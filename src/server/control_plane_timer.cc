@@ -37,8 +37,8 @@ std::optional<rotation::TimerFacts> ControlPlane::TimerFactsAt(absl::Time now) {
   rotation::TimerFacts facts{.issuer =
                                  situation->authorities.at(situation->trust.issuer).authority};
   facts.root_key = HasRootKey(*situation, facts.issuer.root);
-  if (!options_.cacerts.empty() && !CaDirectoryWriter::For(options_.cacerts).ok()) {
-    facts.directory = options_.cacerts;
+  if (options_.source != nullptr && !options_.source->CheckWritable().ok()) {
+    facts.source = options_.source->name();
   }
   if (const auto desired = keeper_.desired(); desired.has_value() && !desired->applied()) {
     facts.not_now = "what was wished last is not done yet";

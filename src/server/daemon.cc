@@ -21,9 +21,11 @@
 #include "base/status.h"
 #include "base/version.h"
 #include "keystore/sealed_keys.h"
+#include "kube/client.h"
 #include "rpc/server.h"
 #include "server/built_in_ca.h"
 #include "server/ca_directory.h"
+#include "server/ca_secret.h"
 #include "server/control_plane.h"
 #include "server/directory_watcher.h"
 #include "server/host.h"
@@ -45,7 +47,8 @@ absl::StatusOr<keystore::SealedKeys> OpenKeys(const Config& config, store::Store
                           random);
 }
 
-ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& trust_domain) {
+ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& trust_domain,
+                              std::shared_ptr<CaSource> source) {
   const std::string& advertise = config.advertise.empty() ? config.listen : config.advertise;
   issuance::Policy policy;
   policy.default_ttl = config.default_ttl;
@@ -60,7 +63,7 @@ ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& t
           config.foreign_signers, config.retired_key_retention, config.timer.intermediate_at > 0},
       config.listen,
       advertise,
-      config.cacerts,
+      std::move(source),
       limits,
       config.built_in_ca_key_type,
       config.built_in_ca_ttl,
@@ -69,10 +72,10 @@ ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& t
       config.timer};
 }
 
-// One look at the CA directory, from reading to the keeper; the source's state is remembered on the
+// One look at the CA source, from reading to the keeper; the source's state is remembered on the
 // way.
-absl::StatusOr<Outcome> OfferFiles(ControlPlane& plane, const absl::StatusOr<trust::CaFiles>& files,
-                                   absl::Time now) {
+absl::StatusOr<Outcome> OfferFiles(ControlPlane& plane, const CaSource& source,
+                                   const absl::StatusOr<trust::CaFiles>& files, absl::Time now) {
   if (!files.ok()) {
     plane.SourceFailed(files.status());
     return files.status();
@@ -86,7 +89,7 @@ absl::StatusOr<Outcome> OfferFiles(ControlPlane& plane, const absl::StatusOr<tru
     plane.SourceFailed(set.status());
     return set.status();
   }
-  return plane.Offer(*set, {.source = "directory"});
+  return plane.Offer(*set, {.source = source.kind()});
 }
 
 // The signals that stop the program or make it reload, as a file to wait on.
@@ -121,6 +124,8 @@ class Daemon {
 
  private:
   absl::Status Prepare();
+  void MakeSource();
+  void Follow();
   absl::Status FirstCa();
   absl::Status StartHttp();
   // False: a signal came instead.
@@ -128,6 +133,10 @@ class Daemon {
   absl::Status StartServer();
   void WaitForTheEnd();
   void Shutdown();
+  std::shared_ptr<CaSource> source() const {
+    if (secret_ != nullptr) return secret_;
+    return directory_;
+  }
   void Reload();
 
   const Config& config_;
@@ -137,9 +146,12 @@ class Daemon {
   Metrics metrics_;
   // In the order in which they are torn down, last first.
   std::unique_ptr<store::SqliteStore> store_;
+  std::unique_ptr<kube::Client> kube_;      // null: nothing needs an API server
+  std::shared_ptr<CaDirectory> directory_;  // these two: whichever is followed
+  std::shared_ptr<CaSecret> secret_;
   std::unique_ptr<EventLoop> background_;
   std::unique_ptr<ControlPlane> plane_;
-  std::unique_ptr<DirectoryWatcher> watcher_;
+  std::unique_ptr<CaFollower> follower_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
   std::atomic<bool> serving_ = false;
@@ -156,17 +168,43 @@ absl::Status Daemon::Prepare() {
              {"state_dir", config_.state_dir},
              {"cacerts", config_.cacerts.empty() ? "built-in" : config_.cacerts}});
   background_ = std::make_unique<EventLoop>(clock_);
-  plane_ = std::make_unique<ControlPlane>(OptionsOf(config_, trust_domain), *store_,
+  MakeSource();
+  plane_ = std::make_unique<ControlPlane>(OptionsOf(config_, trust_domain, source()), *store_,
                                           std::move(keys), clock_, random_, *background_, metrics_);
   CAPSTAN_RETURN_IF_ERROR(plane_->Start());
   if (plane_->has_ca()) {
-    log::Info("the CA is the state's, whatever the CA directory holds by now");
+    log::Info("the CA is the state's, whatever the CA source holds by now");
     return absl::OkStatus();
   }
   return FirstCa();
 }
 
-// A state without a CA: the directory's, or one out of nothing where none is configured. Never one
+void Daemon::MakeSource() {
+  if (config_.kube.has_value()) kube_ = std::make_unique<kube::Client>(*config_.kube, clock_);
+  if (config_.cacerts.empty()) return;
+  if (auto secret = SecretNamed(config_.cacerts); secret.ok() && secret->has_value()) {
+    secret_ = std::make_shared<CaSecret>(*kube_, **secret, clock_);
+  } else {
+    directory_ = std::make_shared<CaDirectory>(config_.cacerts);
+  }
+}
+
+void Daemon::Follow() {
+  if (source() == nullptr) return;
+  const CaFollower::Offer offer = [this](const absl::StatusOr<trust::CaFiles>& files) {
+    return OfferFiles(*plane_, *source(), files, clock_.Now());
+  };
+  if (secret_ != nullptr) {
+    follower_ = std::make_unique<SecretFollower>(*kube_, *secret_, clock_, offer);
+  } else {
+    Settler::Options settle;
+    settle.rescan = config_.rescan_interval;
+    follower_ = std::make_unique<DirectoryWatcher>(config_.cacerts, settle, clock_, offer);
+  }
+  plane_->set_reload([this] { return follower_->ReloadNow(); });
+}
+
+// A state without a CA: the source's, or one out of nothing where none is configured. Never one
 // out of nothing because the directory is wrong.
 absl::Status Daemon::FirstCa() {
   if (config_.cacerts.empty()) {
@@ -179,12 +217,11 @@ absl::Status Daemon::FirstCa() {
     return plane_->Offer(set, {.source = "built-in"}).status();
   }
   log::Info("Use local CA certificate", {{"cacerts", config_.cacerts}});
-  absl::StatusOr<Outcome> outcome =
-      OfferFiles(*plane_, ReadCaDirectory(config_.cacerts), clock_.Now());
+  absl::StatusOr<Outcome> outcome = OfferFiles(*plane_, *source(), source()->Read(), clock_.Now());
   if (outcome.ok() || config_.wait_for_cacerts) return absl::OkStatus();
   return Annotate(
       outcome.status(),
-      absl::StrCat("the CA directory ", config_.cacerts,
+      absl::StrCat("the CA of ", config_.cacerts,
                    " cannot be used and there is no earlier CA (mend it, or start with "
                    "--wait-for-cacerts; without --cacerts a self-signed CA would be made)"));
 }
@@ -242,15 +279,15 @@ absl::Status Daemon::StartServer() {
 }
 
 void Daemon::Reload() {
-  if (watcher_ == nullptr) {
-    log::Info("SIGHUP: no CA directory is followed, there is nothing to reload");
+  if (follower_ == nullptr) {
+    log::Info("SIGHUP: no CA is followed, there is nothing to reload");
     return;
   }
-  absl::StatusOr<Outcome> outcome = watcher_->ReloadNow();
+  absl::StatusOr<Outcome> outcome = follower_->ReloadNow();
   if (!outcome.ok()) {
     log::Warn("SIGHUP: nothing was taken over", {{"why", outcome.status().message()}});
   } else if (!outcome->changed) {
-    log::Info("SIGHUP: the CA directory holds what is in force already");
+    log::Info("SIGHUP: the CA source holds what is in force already");
   }
 }
 
@@ -268,7 +305,7 @@ void Daemon::WaitForTheEnd() {
 void Daemon::Shutdown() {
   serving_ = false;
   if (server_ != nullptr) server_->Shutdown();
-  watcher_.reset();
+  follower_.reset();
   http_.reset();
   if (background_ != nullptr) background_->Stop();
   server_.reset();
@@ -283,15 +320,7 @@ absl::Status Daemon::Run() {
   absl::Status status = [&]() -> absl::Status {
     CAPSTAN_RETURN_IF_ERROR(Prepare());
     CAPSTAN_RETURN_IF_ERROR(StartHttp());
-    if (!config_.cacerts.empty()) {
-      Settler::Options settle;
-      settle.rescan = config_.rescan_interval;
-      watcher_ = std::make_unique<DirectoryWatcher>(
-          config_.cacerts, settle, clock_, [this](const absl::StatusOr<trust::CaFiles>& files) {
-            return OfferFiles(*plane_, files, clock_.Now());
-          });
-      plane_->set_reload([this] { return watcher_->ReloadNow(); });
-    }
+    Follow();
     CAPSTAN_ASSIGN_OR_RETURN(bool go_on, WaitForCa());
     if (!go_on) return absl::OkStatus();
     CAPSTAN_RETURN_IF_ERROR(StartServer());

@@ -24,9 +24,9 @@ constexpr absl::Duration kReloadWithin = absl::Seconds(10);
 
 }  // namespace
 
-DirectoryWatcher::DirectoryWatcher(std::string path, Settler::Options options, Clock& clock,
+DirectoryWatcher::DirectoryWatcher(const std::string& path, Settler::Options options, Clock& clock,
                                    Offer offer)
-    : path_(std::move(path)),
+    : directory_(path),
       clock_(clock),
       offer_(std::move(offer)),
       inotify_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)),
@@ -37,7 +37,7 @@ DirectoryWatcher::DirectoryWatcher(std::string path, Settler::Options options, C
               {{"why", ErrnoError(errno, "inotify").message()},
                {"every", absl::FormatDuration(options.rescan)}});
   }
-  log::Info(absl::StrCat("Added cacerts files watcher at ", path_));
+  log::Info(absl::StrCat("Added cacerts files watcher at ", directory_.name()));
   thread_ = std::thread([this] { Run(); });
 }
 
@@ -64,8 +64,8 @@ absl::StatusOr<Outcome> DirectoryWatcher::ReloadNow() {
   }
   Wake();
   if (future.wait_for(absl::ToChronoSeconds(kReloadWithin)) != std::future_status::ready) {
-    return absl::UnavailableError(
-        absl::StrCat("the files in ", path_, " keep changing; the reload follows when they rest"));
+    return absl::UnavailableError(absl::StrCat(
+        "the files in ", directory_.name(), " keep changing; the reload follows when they rest"));
   }
   return future.get();
 }
@@ -123,7 +123,7 @@ bool DirectoryWatcher::ReadEvents() {
 void DirectoryWatcher::Look() {
   // Before reading: what changes from here on wakes us again.
   Rewatch();
-  absl::StatusOr<trust::CaFiles> files = ReadCaDirectory(path_);
+  absl::StatusOr<trust::CaFiles> files = directory_.Read();
   const std::string digest = files.ok() ? DigestOf(*files) : files.status().ToString();
   if (!settler_.Looked(clock_.Monotonic(), digest)) return;
   absl::StatusOr<Outcome> outcome = offer_(files);
@@ -145,7 +145,7 @@ void DirectoryWatcher::Answer(const absl::StatusOr<Outcome>& outcome) {
 void DirectoryWatcher::Rewatch() {
   if (inotify_ < 0) return;
   std::map<int, std::set<std::string>> watches;
-  for (const auto& [folder, names] : WatchPointsOf(path_)) {
+  for (const auto& [folder, names] : WatchPointsOf(directory_.name())) {
     const int watch = inotify_add_watch(inotify_, folder.c_str(), kEvents);
     // Two paths may lead to one folder.
     if (watch >= 0) watches[watch].insert(names.begin(), names.end());

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <functional>
 #include <future>
 #include <map>
 #include <memory>
@@ -14,29 +13,23 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "base/clock.h"
+#include "server/ca_directory.h"
+#include "server/ca_source.h"
 #include "server/settler.h"
-#include "server/trust_keeper.h"
 #include "trust/ca_set.h"
 
 namespace capstan::server {
 
 // Follows a CA directory on a thread of its own: inotify where it tells something, a regular look
-// where it does not.
-class DirectoryWatcher {
+// where it does not. `offer` is called on that thread.
+class DirectoryWatcher final : public CaFollower {
  public:
-  // Takes settled content; called on the watcher's thread, one at a time. An error: offered again
-  // later.
-  using Offer = std::function<absl::StatusOr<Outcome>(const absl::StatusOr<trust::CaFiles>& files)>;
-
-  DirectoryWatcher(std::string path, Settler::Options options, Clock& clock, Offer offer);
-  // Stops.
-  ~DirectoryWatcher();
+  DirectoryWatcher(const std::string& path, Settler::Options options, Clock& clock, Offer offer);
+  ~DirectoryWatcher() override;
   DirectoryWatcher(const DirectoryWatcher&) = delete;
   DirectoryWatcher& operator=(const DirectoryWatcher&) = delete;
 
-  // Offers what is there as soon as it is settled, known or not, and waits for the outcome.
-  // Unavailable: the files did not come to rest in time, or the watcher stops.
-  absl::StatusOr<Outcome> ReloadNow();
+  absl::StatusOr<Outcome> ReloadNow() override;
 
  private:
   void Run();
@@ -47,7 +40,7 @@ class DirectoryWatcher {
   void Wake();
   void Answer(const absl::StatusOr<Outcome>& outcome);
 
-  const std::string path_;
+  CaDirectory directory_;
   Clock& clock_;
   const Offer offer_;
   int inotify_ = -1;

@@ -189,15 +189,15 @@ TEST_F(DirectoryWatcherTest, StopsAtOnce) {
 
 TEST(CaDirectoryTest, ReadsOnlyCaFiles) {
   const fs::path dir = fs::path(::testing::TempDir()) / absl::StrCat("ca-", SystemRandom().Uuid());
-  EXPECT_THAT(*ReadCaDirectory(dir.string()), IsEmpty());
+  EXPECT_THAT(*CaDirectory(dir.string()).Read(), IsEmpty());
   fs::create_directory(dir);
   std::ofstream(dir / "tls.crt") << "x";
   std::ofstream(dir / "notes.txt") << "x";
-  EXPECT_THAT(*ReadCaDirectory(dir.string()),
+  EXPECT_THAT(*CaDirectory(dir.string()).Read(),
               ::testing::ElementsAre(::testing::Pair("tls.crt", "x")));
   EXPECT_NE(DigestOf({{"a", "bc"}}), DigestOf({{"ab", "c"}}));
   fs::create_directory(dir / "tls.key");
-  EXPECT_FALSE(ReadCaDirectory(dir.string()).ok());
+  EXPECT_FALSE(CaDirectory(dir.string()).Read().ok());
 }
 
 }  // namespace

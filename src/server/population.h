@@ -44,7 +44,7 @@ inline std::string Names(const std::vector<trust::AuthorityId>& authorities) {
 
 inline absl::Status NoCa() {
   return absl::FailedPreconditionError(
-      "there is no CA yet: the control plane waits for its CA directory");
+      "there is no CA yet: the control plane waits for its plug-in CA");
 }
 
 }  // namespace capstan::server

@@ -84,10 +84,10 @@ absl::StatusOr<trust::CaSet> ControlPlane::Wanted(
         "that of the directory that is followed");
   }
   if (request.from_upstream()) {
-    if (options_.cacerts.empty()) {
-      return absl::FailedPreconditionError("no CA directory is followed (--cacerts)");
+    if (options_.source == nullptr) {
+      return absl::FailedPreconditionError("no CA is followed (--cacerts)");
     }
-    CAPSTAN_ASSIGN_OR_RETURN(const trust::CaFiles files, ReadCaDirectory(options_.cacerts));
+    CAPSTAN_ASSIGN_OR_RETURN(const trust::CaFiles files, options_.source->Read());
     return trust::ParseCaSet(files, now, parse_options());
   }
   if (!request.generate()) return trust::ParseCaSet(FilesOf(request), now, parse_options());
@@ -239,19 +239,17 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::BeginRotation(
     CAPSTAN_ASSIGN_OR_RETURN(rotation::PreflightInput input, PreflightOf(set));
     CAPSTAN_RETURN_IF_ERROR(RefusalOf(rotation::Preflight(input, clock_.Now())));
   }
-  // The directory says what is wished: it has to say the same, or it would be followed back.
-  std::optional<CaDirectoryWriter> directory;
-  if (!options_.cacerts.empty()) offered.source = "directory";
-  if (!options_.cacerts.empty() && !request.from_upstream()) {
-    CAPSTAN_ASSIGN_OR_RETURN(directory, CaDirectoryWriter::For(options_.cacerts));
-  }
+  // The source says what is wished: it has to say the same, or it would be followed back.
+  CaSource* const source = options_.source.get();
+  const bool write = source != nullptr && !request.from_upstream();
+  if (source != nullptr) offered.source = source->kind();
+  if (write) CAPSTAN_RETURN_IF_ERROR(source->CheckWritable());
   CAPSTAN_ASSIGN_OR_RETURN(Outcome outcome, Offer(set, offered));
   if (!outcome.changed) return NoNewWish();
-  if (directory.has_value()) {
-    absl::Status written =
-        directory->Write(request.generate() ? FilesOfSet(set) : FilesOf(request));
+  if (write) {
+    absl::Status written = source->Write(request.generate() ? FilesOfSet(set) : FilesOf(request));
     if (!written.ok()) {
-      log::Error("the CA directory cannot be written: the rotation turns back",
+      log::Error("the CA source cannot be written: the rotation turns back",
                  {{"why", written.message()}});
       CAPSTAN_RETURN_IF_ERROR(keeper_.Steer(Steering::kRollback));
       return Annotate(written, "the rotation was turned back");

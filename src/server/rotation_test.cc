@@ -56,7 +56,8 @@ class RotationTest : public ::testing::Test {
         .foreign_leaf_ttl = foreign_leaf_ttl_,
         .foreign_signers = foreign_signers_};
     plane_ = std::make_unique<ControlPlane>(
-        ControlPlaneOptions{domain, keeper, "127.0.0.1:15012", "ca.example:15012", "", {}}, store_,
+        ControlPlaneOptions{domain, keeper, "127.0.0.1:15012", "ca.example:15012", nullptr, {}},
+        store_,
         *keystore::SealedKeys::Open(seal_key_, keystore::SealedKeys::IfMissing::kCreate,
                                     SystemRandom()),
         clock_, SystemRandom(), executor_, *metrics_);

@@ -266,7 +266,7 @@ RC_GTEST_PROP(RunbookProperty, WhateverATimerWaitsForIsOnThePage, ()) {
   }
   rotation::TimerFacts facts{.issuer = pki.authority()};
   facts.root_key = *rc::gen::arbitrary<bool>();
-  facts.directory = *rc::gen::element<std::string>("", "/etc/cacerts");
+  facts.source = *rc::gen::element<std::string>("", "/etc/cacerts");
   facts.turned_back = *rc::gen::element<std::string>(
       "", "rotation 3 was turned back (aborted): the next one is begun by hand");
   facts.not_now = *rc::gen::element<std::string>("", "rotation 3 is running");

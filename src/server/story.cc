@@ -43,7 +43,7 @@ void ReloadBegins(const trust::CaSet& set, const std::string& source) {
 
 void BuiltInCa(const trust::Authority& authority) {
   log::Warn("Use self-signed certificate as the CA certificate",
-            {{"why", "the state is empty and no CA directory is configured (--cacerts)"},
+            {{"why", "the state is empty and no CA is configured (--cacerts)"},
              {"authority", authority.id.hex()}});
   log::Info(Line(authority.certificate));
 }

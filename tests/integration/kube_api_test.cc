@@ -1,19 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The Kubernetes client and a real API server, which `kubelite up` has started: KUBECONFIG says
 // where.
-#include <arpa/inet.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <memory>
 #include <set>
 #include <thread>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
@@ -22,102 +14,13 @@
 #include "kube/client.h"
 #include "kube/token_review.h"
 #include "kube/watch.h"
+#include "kube_fixture.h"
 
 namespace capstan::kube {
 namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-Json ConfigMap(const std::string& name, const std::string& value) {
-  return {{"apiVersion", "v1"},
-          {"kind", "ConfigMap"},
-          {"metadata", {{"name", name}}},
-          {"data", {{"key", value}}}};
-}
-
-// Forwards connections to another port, until it is told to forget about that.
-class Relay {
- public:
-  explicit Relay(int to) : to_(to), listener_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address = Loopback(0);
-    socklen_t length = sizeof(address);
-    EXPECT_EQ(bind(listener_, reinterpret_cast<sockaddr*>(&address), length), 0);
-    EXPECT_EQ(listen(listener_, 16), 0);
-    getsockname(listener_, reinterpret_cast<sockaddr*>(&address), &length);
-    port_ = ntohs(address.sin_port);
-    thread_ = std::thread([this] { Run(); });
-  }
-  ~Relay() {
-    stop_ = true;
-    thread_.join();
-    for (const auto& [a, b] : pairs_) close(a), close(b);
-    close(listener_);
-  }
-  int port() const { return port_; }
-  int accepted() const { return accepted_; }
-  // What is open stays open and nothing passes any more; new connections work.
-  void Freeze() { freeze_ = true; }
-  void Cut() { cut_ = true; }
-
- private:
-  static sockaddr_in Loopback(int port) {
-    sockaddr_in address = {};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    return address;
-  }
-  static bool Pass(int from, int to) {
-    char bytes[16384];
-    const ssize_t got = recv(from, bytes, sizeof(bytes), 0);
-    return got > 0 && send(to, bytes, static_cast<size_t>(got), MSG_NOSIGNAL) == got;
-  }
-  void Accept() {
-    const int in = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
-    const int out = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const sockaddr_in address = Loopback(to_);
-    EXPECT_EQ(connect(out, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
-    pairs_.emplace_back(in, out);
-    ++accepted_;
-  }
-  void Run() {
-    std::set<int> frozen;
-    while (!stop_) {
-      if (freeze_.exchange(false)) {
-        for (const auto& [a, b] : pairs_) frozen.insert({a, b});
-      }
-      std::vector<pollfd> fds = {{listener_, POLLIN, 0}};
-      std::erase_if(pairs_, [&, cut = cut_.exchange(false)](const auto& pair) {
-        if (cut) close(pair.first), close(pair.second);
-        return cut;
-      });
-      for (const auto& [a, b] : pairs_) {
-        if (frozen.contains(a)) continue;
-        fds.push_back({a, POLLIN, 0});
-        fds.push_back({b, POLLIN, 0});
-      }
-      if (poll(fds.data(), fds.size(), 20) <= 0) continue;
-      for (size_t i = 1; i + 1 < fds.size(); i += 2) {
-        const int a = fds[i].fd, b = fds[i + 1].fd;
-        if ((fds[i].revents == 0 || Pass(a, b)) && (fds[i + 1].revents == 0 || Pass(b, a))) {
-          continue;
-        }
-        close(a), close(b);
-        std::erase(pairs_, std::pair(a, b));
-      }
-      if (fds[0].revents != 0) Accept();
-    }
-  }
-
-  const int to_;
-  const int listener_;
-  int port_ = 0;
-  std::vector<std::pair<int, int>> pairs_;
-  std::atomic<int> accepted_ = 0;
-  std::atomic<bool> stop_ = false, freeze_ = false, cut_ = false;
-  std::thread thread_;
-};
 
 // What a watch told, to be waited for.
 class Journal {
@@ -154,57 +57,21 @@ class Journal {
   std::vector<absl::Status> troubles_;
 };
 
-class KubeApiTest : public ::testing::Test {
- protected:
-  KubeApiTest() : client_(MustRead(), RealClock(), Fast()), ns_(MakeNamespace()) {}
-  ~KubeApiTest() override { client_.Delete(kNamespaces, {"", ns_}).IgnoreError(); }
+Json ConfigMap(const std::string& name, const std::string& value) {
+  return {{"apiVersion", "v1"},
+          {"kind", "ConfigMap"},
+          {"metadata", {{"name", name}}},
+          {"data", {{"key", value}}}};
+}
 
-  static Access MustRead() {
-    const char* path = std::getenv("KUBECONFIG");
-    auto access = ReadKubeconfig(path == nullptr ? "" : path);
-    EXPECT_TRUE(access.ok()) << access.status();
-    return access.value_or(Access());
-  }
-  static Client::Options Fast() {
-    Client::Options options;
-    options.per_second = 10'000;
-    options.burst = 1000;
-    return options;
-  }
-  std::string MakeNamespace() {
-    const auto made = client_.Create(kNamespaces, {}, {{"metadata", {{"generateName", "t-"}}}});
-    EXPECT_TRUE(made.ok()) << made.status();
-    return made.ok() ? NameOf(*made).name : "";
-  }
-  // The same server behind a relay.
-  Access Through(const Relay& relay) const {
-    Access access = client_.access();
-    access.server = absl::StrCat("https://127.0.0.1:", relay.port());
-    return access;
-  }
-  int ServerPort() const {
-    const std::string& server = client_.access().server;
-    int port = 0;
-    EXPECT_TRUE(absl::SimpleAtoi(server.substr(server.rfind(':') + 1), &port));
-    return port;
-  }
+class KubeApiTest : public KubeFixture {
+ protected:
   Selection Here() const { return {ns_, "", "metadata.name!=kube-root-ca.crt"}; }
   void Put(const std::string& name, const std::string& value) {
     const auto put =
         client_.Apply(kConfigMaps, {ns_, name}, ConfigMap(name, value), "test", Client::Force::kNo);
     ASSERT_TRUE(put.ok()) << put.status();
   }
-  Secret TokenOf(const std::string& account, const std::string& audience,
-                 const Json& bound_to = nullptr) {
-    Json request = {{"spec", {{"audiences", {audience}}, {"expirationSeconds", 600}}}};
-    if (!bound_to.is_null()) request["spec"]["boundObjectRef"] = bound_to;
-    const auto made = client_.Create(kServiceAccounts, {ns_, account}, request, "token");
-    EXPECT_TRUE(made.ok()) << made.status();
-    return Secret(made.ok() ? (*made)["status"]["token"].get<std::string>() : "");
-  }
-
-  Client client_;
-  const std::string ns_;
 };
 
 TEST_F(KubeApiTest, WritesWithPreconditions) {
@@ -283,7 +150,7 @@ TEST_F(KubeApiTest, AWatchGoesOnAfterACutAndLosesNothing) {
   journal.Told(2);
   relay.Cut();
   Put("a", "2");
-  EXPECT_THAT(journal.Told(3), ElementsAre("seen a=1", "synced", "seen a=2"));
+  EXPECT_THAT(journal.Told(4), ElementsAre("seen a=1", "synced", "seen a=2", "synced"));
 }
 
 // The connection stands and nothing comes: nobody else would notice.
@@ -298,8 +165,22 @@ TEST_F(KubeApiTest, AWatchNoticesAHalfDeadConnection) {
   journal.Told(2);
   relay.Freeze();
   Put("a", "2");
-  EXPECT_THAT(journal.Told(3), ElementsAre("seen a=1", "synced", "seen a=2"));
+  EXPECT_THAT(journal.Told(4), ElementsAre("seen a=1", "synced", "seen a=2", "synced"));
   EXPECT_GE(relay.accepted(), 2);
+}
+
+// Longer than any single request may take.
+TEST_F(KubeApiTest, AWatchMayBeQuiet) {
+  Client::Options options = Fast();
+  options.timeout = absl::Milliseconds(300);
+  Client impatient(client_.access(), RealClock(), options);
+  Journal journal;
+  const Watch watch(impatient, RealClock(), kConfigMaps, Here(), journal.handler());
+  journal.Told(1);
+  std::this_thread::sleep_for(std::chrono::seconds(1));
+  Put("a", "1");
+  EXPECT_THAT(journal.Told(2), ElementsAre("synced", "seen a=1"));
+  EXPECT_TRUE(journal.troubles().empty()) << journal.troubles().front();
 }
 
 TEST_F(KubeApiTest, AWatchOutlivesItsRegularEnd) {

@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/ca_secret.h"
+
+#include <utility>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace capstan::server {
+namespace {
+
+constexpr std::string_view kPrefix = "secret:";
+// What was refused is offered again: time alone may mend it (a certificate not yet valid).
+constexpr absl::Duration kRetry = absl::Seconds(30);
+constexpr absl::Duration kWritableFor = absl::Minutes(1);
+
+std::string TypeOf(const Json& secret) {
+  const Json* type = Member(secret, "type");
+  return type != nullptr && type->is_string() ? type->get<std::string>() : "";
+}
+
+absl::Status NotOurs(const kube::ObjectName& secret, std::string_view why) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("capstand follows the Secret ", kube::ToString(secret), " and cannot write it (",
+                   why, "): put the new CA there yourself: kubectl create secret generic ",
+                   secret.name, " -n ", secret.ns,
+                   " --from-file=DIR --dry-run=client -o yaml | kubectl replace -f - . The same "
+                   "gates hold then"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::optional<kube::ObjectName>> SecretNamed(std::string_view cacerts) {
+  if (!absl::ConsumePrefix(&cacerts, kPrefix)) return std::nullopt;
+  const size_t slash = cacerts.find('/');
+  if (slash == std::string_view::npos || slash == 0 || slash + 1 == cacerts.size() ||
+      cacerts.find('/', slash + 1) != std::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", kPrefix, cacerts, "\" names no Secret: write secret:NAMESPACE/NAME, such as ",
+        "secret:istio-system/cacerts"));
+  }
+  return kube::ObjectName{std::string(cacerts.substr(0, slash)),
+                          std::string(cacerts.substr(slash + 1))};
+}
+
+absl::StatusOr<trust::CaFiles> FilesOfSecret(const Json& secret) {
+  trust::CaFiles files;
+  const Json* data = Member(secret, "data");
+  if (data == nullptr || !data->is_object()) return files;
+  for (const std::string& name : trust::CaFileNames()) {
+    const Json* value = Member(*data, name);
+    if (value == nullptr) continue;
+    std::string bytes;
+    if (!value->is_string() ||
+        !absl::Base64Unescape(value->get_ref<const std::string&>(), &bytes)) {
+      return absl::InvalidArgumentError(absl::StrCat("data.", name, " is no base64"));
+    }
+    files[name] = std::move(bytes);
+  }
+  if (const auto chain = files.find("cert-chain.pem");
+      chain != files.end() && chain->second.empty() && TypeOf(secret) == "istio.io/ca-root") {
+    chain->second = files["ca-cert.pem"];
+  }
+  return files;
+}
+
+CaSecret::CaSecret(kube::Client& client, kube::ObjectName secret, Clock& clock)
+    : client_(client),
+      secret_(std::move(secret)),
+      name_(absl::StrCat(kPrefix, kube::ToString(secret_))),
+      clock_(clock) {}
+
+absl::StatusOr<trust::CaFiles> CaSecret::Read() {
+  const absl::StatusOr<Json> secret = client_.Get(kube::kSecrets, secret_);
+  if (absl::IsNotFound(secret.status())) return trust::CaFiles();
+  CAPSTAN_RETURN_IF_ERROR(secret.status());
+  return FilesOfSecret(*secret);
+}
+
+absl::Status CaSecret::CheckWritable() {
+  absl::MutexLock lock(&mutex_);
+  const absl::Duration now = clock_.Monotonic();
+  if (!writable_.has_value() || now - asked_ > kWritableFor) {
+    writable_ = AskWhetherWritable();
+    asked_ = now;
+  }
+  return *writable_;
+}
+
+absl::Status CaSecret::AskWhetherWritable() {
+  const Json review = {{"apiVersion", "authorization.k8s.io/v1"},
+                       {"kind", kube::kSelfSubjectAccessReviews.kind},
+                       {"spec",
+                        {{"resourceAttributes",
+                          {{"namespace", secret_.ns},
+                           {"verb", "patch"},
+                           {"resource", kube::kSecrets.plural},
+                           {"name", secret_.name}}}}}};
+  CAPSTAN_ASSIGN_OR_RETURN(Json answer,
+                           client_.Create(kube::kSelfSubjectAccessReviews, {}, review));
+  const Json* status = Member(answer, "status");
+  const Json* allowed = status == nullptr ? nullptr : Member(*status, "allowed");
+  if (allowed == nullptr || !allowed->is_boolean() || !allowed->get<bool>()) {
+    return NotOurs(secret_, "our service account may not patch it");
+  }
+  const absl::StatusOr<Json> secret = client_.Get(kube::kSecrets, secret_);
+  if (!secret.ok()) return NotOurs(secret_, Std(secret.status().message()));
+  const Json* immutable = Member(*secret, "immutable");
+  if (immutable != nullptr && immutable->is_boolean() && immutable->get<bool>()) {
+    return NotOurs(secret_, "it is immutable");
+  }
+  if (TypeOf(*secret) == "kubernetes.io/tls") {
+    return NotOurs(secret_, "it is of the type kubernetes.io/tls, as another program writes it");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CaSecret::Write(const trust::CaFiles& files) {
+  CAPSTAN_ASSIGN_OR_RETURN(Json secret, client_.Get(kube::kSecrets, secret_));
+  Json patch = {{"metadata", {{"resourceVersion", kube::Metadata(secret, "resourceVersion")}}}};
+  for (const std::string& name : trust::CaFileNames()) {
+    const auto file = files.find(name);
+    patch["data"][name] = file == files.end() ? Json() : Json(absl::Base64Escape(file->second));
+  }
+  return client_.Patch(kube::kSecrets, secret_, patch).status();
+}
+
+SecretFollower::SecretFollower(kube::Client& client, CaSecret& source, Clock& clock, Offer offer)
+    : source_(source), offer_(std::move(offer)), loop_(clock), retry_(loop_) {
+  const kube::ObjectName& secret = source.secret();
+  log::Info(absl::StrCat("Added cacerts Secret watcher for ", kube::ToString(secret)));
+  watch_ = std::make_unique<kube::Watch>(
+      client, clock, kube::kSecrets,
+      kube::Selection{secret.ns, "", absl::StrCat("metadata.name=", secret.name)},
+      kube::Watch::Handler{
+          [this](const Json& object) { Post(seen_ = FilesOfSecret(object)); },
+          [this](const kube::ObjectName&) { Post(seen_ = trust::CaFiles()); },
+          [this] { Post(seen_); },
+          [this](const absl::Status& why) { Post(why); },
+      });
+}
+
+SecretFollower::~SecretFollower() {
+  watch_.reset();
+  loop_.Stop();
+}
+
+void SecretFollower::Post(absl::StatusOr<trust::CaFiles> files) {
+  loop_.Post([this, files = std::move(files)] {
+    files_ = files;
+    (void)Take();
+  });
+}
+
+absl::StatusOr<Outcome> SecretFollower::Take() {
+  absl::StatusOr<Outcome> outcome = offer_(files_);
+  if (outcome.ok()) {
+    retry_.Cancel();
+  } else {
+    retry_.Set(kRetry, [this] { (void)Take(); });
+  }
+  return outcome;
+}
+
+absl::StatusOr<Outcome> SecretFollower::ReloadNow() {
+  absl::StatusOr<Outcome> outcome = absl::UnavailableError("capstand is shutting down");
+  (void)loop_.RunAndWait([&] {
+    files_ = source_.Read();
+    outcome = Take();
+  });
+  return outcome;
+}
+
+}  // namespace capstan::server
