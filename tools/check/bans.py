@@ -12,8 +12,8 @@ from common import Finding
 
 TABLE = pathlib.Path(__file__).with_name("bans.txt")
 TEXT_SUFFIXES = {
-    "", ".cc", ".h", ".proto", ".py", ".sh", ".cmake", ".txt", ".md", ".json", ".yaml", ".yml", ".mk", ".html", ".css",
-    ".js", ".cnf", ".conf", ".service", ".toml", ".in",
+    "", ".cc", ".h", ".go", ".proto", ".py", ".sh", ".cmake", ".txt", ".md", ".json", ".yaml", ".yml", ".mk", ".html",
+    ".css", ".js", ".cnf", ".conf", ".service", ".toml", ".in",
 }  # fmt: skip
 
 

@@ -8,7 +8,9 @@ import common
 from common import Finding
 
 HEADER = "SPDX-License-Identifier: Apache-2.0"
-SUFFIXES = {".h", ".cc", ".proto", ".py", ".sh", ".cmake", ".mk", ".yaml", ".yml", ".js", ".css", ".html", ".service"}
+SUFFIXES = {
+    ".h", ".cc", ".go", ".proto", ".py", ".sh", ".cmake", ".mk", ".yaml", ".yml", ".js", ".css", ".html", ".service",
+}  # fmt: skip
 
 
 def needs_header(path: pathlib.Path) -> bool:
