@@ -70,6 +70,7 @@ class Exchange {
     if (curl_easy_getinfo(curl_, CURLINFO_RETRY_AFTER, &wait) == CURLE_OK && wait > 0) {
       reply_.retry_after = absl::Seconds(wait);
     }
+    reply_.date = Date();
     reply_.status = Status();
     return std::move(reply_);
   }
@@ -147,6 +148,14 @@ class Exchange {
     curl_easy_setopt(curl_, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(curl_, CURLOPT_TCP_KEEPIDLE, absl::ToInt64Seconds(kKeepAlive));
     curl_easy_setopt(curl_, CURLOPT_TCP_KEEPINTVL, absl::ToInt64Seconds(kKeepAlive / 3));
+  }
+
+  std::optional<absl::Time> Date() const {
+    curl_header* header = nullptr;
+    if (curl_easy_header(curl_, "Date", 0, CURLH_HEADER, -1, &header) != CURLHE_OK) return {};
+    const time_t time = curl_getdate(header->value, nullptr);
+    if (time < 0) return std::nullopt;
+    return absl::FromTimeT(time);
   }
 
   int Status() const {

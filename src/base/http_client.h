@@ -43,7 +43,8 @@ struct HttpRequest {
 struct HttpReply {
   int status = 0;
   std::string body;
-  std::optional<absl::Duration> retry_after;  // as the header says in seconds
+  std::optional<absl::Duration> retry_after = {};  // as the header says, in seconds
+  std::optional<absl::Time> date = {};             // the server's clock, to the second
 };
 
 // Calls HTTP servers. Ignores proxies of the environment, follows no redirect, speaks TLS 1.2 and

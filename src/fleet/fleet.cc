@@ -32,6 +32,8 @@ std::string_view GradeName(Grade grade) {
   switch (grade) {
     case Grade::kAcknowledged:
       return "acknowledged";
+    case Grade::kAgentAcknowledged:
+      return "agent-acknowledged";
     case Grade::kLaggard:
       return "laggard";
     case Grade::kAbsent:
@@ -47,7 +49,7 @@ Judgement Judge(const Workload& workload, const Current& current, absl::Time now
   for (const std::string* missing : {&standing.agent, &standing.moved, &standing.trusts}) {
     if (!missing->empty()) return {Grade::kLaggard, *missing};
   }
-  return {Grade::kAcknowledged, ""};
+  return {workload.stock() ? Grade::kAgentAcknowledged : Grade::kAcknowledged, ""};
 }
 
 const Workload* Fleet::Find(const Key& key) const {
@@ -61,10 +63,20 @@ absl::Status Fleet::CheckRoom(const Key& key) const {
                                                    " workloads hold unexpired leaves"));
 }
 
+// A stock agent tells nothing of leaves: what was issued to it last is what it serves.
+void Fleet::FillIn(Workload& workload) {
+  if (!workload.stock()) return;
+  workload.report->leaf = workload.leaf;
+  for (Consumer& consumer : workload.report->consumers) {
+    consumer.acknowledged_leaf_serial = workload.leaf.serial;
+  }
+}
+
 absl::Status Fleet::Issued(const Key& key, Purpose purpose, const Leaf& leaf, absl::Time seen) {
   CAPSTAN_RETURN_IF_ERROR(CheckRoom(key));
   Workload& workload = workloads_[key];
   (purpose == Purpose::kWorkload ? workload.leaf : workload.credential) = leaf;
+  FillIn(workload);
   workload.last_seen = std::max(workload.last_seen, seen);
   Touch(key, seen);
   return absl::OkStatus();
@@ -113,6 +125,7 @@ absl::Status Fleet::Fold(const Key& key, int64_t generation, Report report, absl
   }
   NoteFailed(report, now, workload);
   workload.report = std::move(report);
+  FillIn(workload);
   workload.before.reset();
   workload.last_seen = now;
   Touch(key, now);

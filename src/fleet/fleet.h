@@ -24,8 +24,10 @@ struct Current {
   std::string issuer;  // AuthorityId in hex
 };
 
-enum class Grade { kAcknowledged, kLaggard, kAbsent };
-std::string_view GradeName(Grade grade);  // "acknowledged", …
+// kAgentAcknowledged: acknowledged as far as a stock agent can tell, which is not what its Envoy
+// did.
+enum class Grade { kAcknowledged, kAgentAcknowledged, kLaggard, kAbsent };
+std::string_view GradeName(Grade grade);  // "acknowledged", "agent-acknowledged", …
 
 struct Judgement {
   Grade grade = Grade::kAbsent;
@@ -101,6 +103,7 @@ class Fleet {
   size_t lacking() const { return tally_.lacking.size(); }
 
  private:
+  static void FillIn(Workload& workload);
   void Touch(const Key& key, absl::Time now);
   void MeasureAll(absl::Time now);
 

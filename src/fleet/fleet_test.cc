@@ -358,5 +358,29 @@ TEST(FleetCanaryTest, ItsSumsAreOfTheSelectedAndOfWhatOthersTell) {
   EXPECT_EQ(fleet.TallyAt(kNow).failed.at(other), 1);
 }
 
+// A stock agent says which bundle it took. What it serves is what was issued to it last.
+TEST_F(FleetTest, AStockAgentIsAcknowledgedByItsWordAndItsRecord) {
+  Consumer stock;
+  stock.id = "stock";
+  stock.kind = ConsumerKind::kStockAgent;
+  stock.node_id = "sidecar~127.0.0.1~httpbin-1.httpbin~httpbin.svc.cluster.local";
+  stock.connected = true;
+  stock.acknowledged_bundle = current_.bundle;
+  Report report;
+  report.bundle = current_.bundle;
+  report.consumers = {stock};
+  EXPECT_THAT(JudgeWith(report).why, HasSubstr("has no leaf yet"));
+
+  ASSERT_TRUE(fleet_.Issued(key_, Fleet::Purpose::kWorkload, LeafOf("01", "bb"), kNow).ok());
+  EXPECT_THAT(Judge(*fleet_.Find(key_), current_, kNow).why, HasSubstr("is of authority bb"));
+  ASSERT_TRUE(fleet_.Issued(key_, Fleet::Purpose::kWorkload, LeafOf("02"), kNow).ok());
+  EXPECT_EQ(Judge(*fleet_.Find(key_), current_, kNow).grade, Grade::kAgentAcknowledged);
+  EXPECT_EQ(GradeName(Grade::kAgentAcknowledged), "agent-acknowledged");
+
+  report.bundle = report.consumers[0].acknowledged_bundle = {"lineage", 3};
+  EXPECT_THAT(JudgeWith(report).why,
+              HasSubstr("has not taken the bundle of sequence 4 (it has sequence 3)"));
+}
+
 }  // namespace
 }  // namespace capstan::fleet

@@ -15,6 +15,9 @@ std::string UtcTime(absl::Time time) {
 }
 
 std::string Named(const Consumer& consumer) {
+  if (consumer.kind == ConsumerKind::kStockAgent) {
+    return absl::StrCat("the stock agent of ", consumer.node_id);
+  }
   std::string name = consumer.kind == ConsumerKind::kFiles ? "the file set" : "Envoy";
   if (!consumer.node_id.empty()) absl::StrAppend(&name, " ", consumer.node_id);
   if (consumer.pid != 0) absl::StrAppend(&name, " (pid ", consumer.pid, ")");

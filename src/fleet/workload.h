@@ -28,7 +28,9 @@ struct Nack {
   friend bool operator==(const Nack&, const Nack&) = default;
 };
 
-enum class ConsumerKind { kUnspecified, kEnvoy, kFiles };
+// kStockAgent: whatever a stock agent serves. It says that it took a bundle, and nothing of what
+// its Envoy did with it: acknowledged by the agent alone.
+enum class ConsumerKind { kUnspecified, kEnvoy, kFiles, kStockAgent };
 
 // One consumer, as its agent sees it.
 struct Consumer {
@@ -101,6 +103,10 @@ struct Workload {
   std::optional<absl::Duration> clock_offset;
   std::optional<FirstFailed> first_failed;  // kept while connections come and go
   bool connected() const { return generation != 0; }
+  bool stock() const {
+    return report.has_value() && !report->consumers.empty() &&
+           report->consumers.front().kind == ConsumerKind::kStockAgent;
+  }
 };
 
 }  // namespace capstan::fleet

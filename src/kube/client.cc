@@ -146,6 +146,16 @@ absl::StatusOr<Json> Client::Get(const Resource& resource, const ObjectName& nam
   return Send({"GET", "get", PathOf(resource, name)}, resource, name);
 }
 
+absl::StatusOr<absl::Time> Client::Now() {
+  Throttle();
+  CAPSTAN_ASSIGN_OR_RETURN(HttpRequest request, RequestFor("GET", "/version"));
+  CAPSTAN_ASSIGN_OR_RETURN(HttpReply reply, http_.Call(request));
+  if (!reply.date.has_value()) {
+    return absl::InternalError(absl::StrCat(access_.server, " does not tell its time"));
+  }
+  return *reply.date;
+}
+
 absl::StatusOr<std::string> Client::ListOnce(const Resource& resource, const Selection& selection,
                                              const std::function<void(Json object)>& visit) {
   const ObjectName where{selection.ns, ""};

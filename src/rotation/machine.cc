@@ -75,8 +75,8 @@ std::string ClockDoubt(const Observation& seen, const Policy& policy) {
   return absl::StrCat(
       "the control plane's clock is ",
       absl::FormatDuration(absl::Trunc(absl::AbsDuration(*seen.clock_offset), absl::Seconds(1))),
-      *seen.clock_offset < absl::ZeroDuration() ? " ahead of" : " behind",
-      " the median of its agents' clocks: mend the clock that is wrong");
+      *seen.clock_offset < absl::ZeroDuration() ? " ahead of " : " behind ", seen.clock_witness,
+      ": mend the clock that is wrong");
 }
 
 Question Machine::Ask(const Situation& now_is, const Wish& wish, const Rotation& rotation,

@@ -64,7 +64,8 @@ struct Observation {
   int64_t moved = 0;                           // show a leaf that outlives the rotation
   std::vector<Holder> holders;                 // all of them, ordered by name
   bool anybody = false;                        // some workload is known, be it expired
-  std::optional<absl::Duration> clock_offset;  // median of the agents' clocks minus ours
+  std::optional<absl::Duration> clock_offset;  // the witnesses' clock minus ours
+  std::string clock_witness = "the median of its agents' clocks";
   std::optional<CanarySeen> canary = std::nullopt;
   std::vector<Alarm> alarms = {};  // kCanary, ordered by name
 };

@@ -42,6 +42,13 @@ struct IssueResponse {
       chain;  // PEM: leaf, each intermediate, last the whole bundle as one element
 };
 
+// What a stock agent's ADS stream tells: no more than which roots it took.
+struct StockReport {
+  std::string node_id;
+  trust::BundleVersion bundle;  // the last that it accepted; empty: none yet
+  std::string refusal;          // why it did not take what was sent last; "": it did
+};
+
 // What the gRPC services need of the program behind them. server/ implements it. Every method is
 // called from many threads at once and returns without waiting for a peer.
 class ControlPlane {
@@ -92,6 +99,15 @@ class ControlPlane {
                                 int64_t generation, const fleet::v1::Report& report) = 0;
   virtual void Disconnected(const authn::Caller& caller, const std::string& instance,
                             int64_t generation) = 0;
+
+  // The same for the ADS stream of a stock agent, which is no trust stream: it says what StockReport
+  // holds, and what it serves is known from the record. Disconnected() ends both kinds.
+  virtual absl::StatusOr<int64_t> StockConnected(const authn::Caller& caller,
+                                                 const std::string& instance) = 0;
+  virtual absl::Status StockReported(const authn::Caller& caller, const std::string& instance,
+                                     int64_t generation, const StockReport& report) = 0;
+  // Certificates that may be asked for in a second: by this, what makes agents ask is spread.
+  virtual double issue_budget() const = 0;
 
   // The update a stream sends for this snapshot, serialized once for all streams.
   virtual std::shared_ptr<const fleet::v1::TrustUpdate> update() const = 0;

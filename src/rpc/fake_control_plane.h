@@ -254,6 +254,25 @@ class FakeControlPlane : public ControlPlane {
     return absl::FailedPreconditionError("authority " + authority_id + " is not probed now");
   }
 
+  absl::StatusOr<int64_t> StockConnected(const authn::Caller& caller,
+                                         const std::string& instance) override {
+    std::lock_guard lock(mutex_);
+    stock_[instance] = {};
+    return static_cast<int64_t>(stock_.size());
+  }
+  absl::Status StockReported(const authn::Caller& caller, const std::string& instance, int64_t,
+                             const StockReport& report) override {
+    std::lock_guard lock(mutex_);
+    stock_[instance].push_back(report);
+    return absl::OkStatus();
+  }
+  double issue_budget() const override { return issue_budget_.load(); }
+  void set_issue_budget(double budget) { issue_budget_ = budget; }
+  std::map<std::string, std::vector<StockReport>> stock() const {
+    std::lock_guard lock(mutex_);
+    return stock_;
+  }
+
   absl::StatusOr<int64_t> Connected(const authn::Caller& caller,
                                     const fleet::v1::Hello& hello) override {
     EXPECT_EQ(caller.proof, authn::Caller::Proof::kCertificate);
@@ -455,6 +474,8 @@ class FakeControlPlane : public ControlPlane {
   int64_t serving_generation_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t sequence_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;
+  std::map<std::string, std::vector<StockReport>> stock_ ABSL_GUARDED_BY(mutex_);
+  std::atomic<double> issue_budget_{0};
 };
 
 }  // namespace capstan::rpc::testing

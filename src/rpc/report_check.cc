@@ -90,6 +90,9 @@ absl::Status CheckConsumer(fleet::v1::Consumer& consumer) {
   if (consumer.node_id().size() > kMaxNodeId) {
     return Wrong("consumers.node_id", "is too long");
   }
+  if (consumer.kind() == fleet::v1::Consumer::STOCK_AGENT) {
+    return Wrong("consumers.kind", "is STOCK_AGENT, which no agent says of itself");
+  }
   CAPSTAN_RETURN_IF_ERROR(
       CheckVersion("consumers.acknowledged_bundle", consumer.acknowledged_bundle()));
   CAPSTAN_RETURN_IF_ERROR(

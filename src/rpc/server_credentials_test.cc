@@ -108,6 +108,14 @@ TEST_F(ServerCredentialsTest, ABrokenCertificateLeavesTheLastOneInForce) {
     void Disconnected(const authn::Caller& c, const std::string& i, int64_t g) override {
       plane_.Disconnected(c, i, g);
     }
+    absl::StatusOr<int64_t> StockConnected(const authn::Caller& c, const std::string& i) override {
+      return plane_.StockConnected(c, i);
+    }
+    absl::Status StockReported(const authn::Caller& c, const std::string& i, int64_t g,
+                               const StockReport& r) override {
+      return plane_.StockReported(c, i, g, r);
+    }
+    double issue_budget() const override { return plane_.issue_budget(); }
     std::shared_ptr<const fleet::v1::TrustUpdate> update() const override {
       return plane_.update();
     }

@@ -153,6 +153,10 @@ rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Ti
     seen.anybody = !fleet_.workloads().empty();
     seen.clock_offset = fleet_.ClockOffset(now);
   }
+  if (!seen.clock_offset.has_value() && clock_witness_) {
+    seen.clock_offset = clock_witness_();
+    seen.clock_witness = "the API server's clock";
+  }
   if (!AsksForJoinFiles(gate)) return seen;
   absl::StatusOr<std::vector<store::TokenRecord>> open = store_.OpenTokens(now);
   if (!open.ok()) {
@@ -356,14 +360,18 @@ absl::StatusOr<int64_t> ControlPlane::Connected(const authn::Caller& caller,
 
 absl::Status ControlPlane::Reported(const authn::Caller& caller, const std::string& instance,
                                     int64_t generation, const fleet::v1::Report& report) {
-  const fleet::Key key = KeyOf(caller, instance);
+  return TakeReport(KeyOf(caller, instance), generation, ReportOf(report));
+}
+
+absl::Status ControlPlane::TakeReport(const fleet::Key& key, int64_t generation,
+                                      fleet::Report report) {
   store::PopulationRecord record;
   {
     absl::MutexLock lock(&mutex_);
     const fleet::Workload* before = fleet_.Find(key);
     const std::vector<std::string> consumers =
         before == nullptr ? std::vector<std::string>() : before->known_consumers;
-    CAPSTAN_RETURN_IF_ERROR(fleet_.Fold(key, generation, ReportOf(report), clock_.Now()));
+    CAPSTAN_RETURN_IF_ERROR(fleet_.Fold(key, generation, std::move(report), clock_.Now()));
     AdvanceSoon();
     const fleet::Workload& workload = *fleet_.Find(key);
     // The record follows who its consumers are; what each one acknowledged is asked again after a

@@ -87,6 +87,10 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   trust::ParseOptions parse_options() const;
   // What Reload() calls; set before the first call can come.
   void set_reload(std::function<absl::StatusOr<Outcome>()> reload) { reload_ = std::move(reload); }
+  // How far another clock is ahead of ours, where no agent tells of its own; set before Start().
+  void set_clock_witness(std::function<std::optional<absl::Duration>()> witness) {
+    clock_witness_ = std::move(witness);
+  }
   // What agents are told, once the port is known.
   void set_addresses(std::string listen, std::string advertise);
 
@@ -120,6 +124,11 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
                         int64_t generation, const fleet::v1::Report& report) override;
   void Disconnected(const authn::Caller& caller, const std::string& instance,
                     int64_t generation) override;
+  absl::StatusOr<int64_t> StockConnected(const authn::Caller& caller,
+                                         const std::string& instance) override;
+  absl::Status StockReported(const authn::Caller& caller, const std::string& instance,
+                             int64_t generation, const rpc::StockReport& report) override;
+  double issue_budget() const override;
   std::shared_ptr<const fleet::v1::TrustUpdate> update() const override;
   std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(
       const spiffe::SpiffeId& id) const override;
@@ -172,6 +181,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
       const control::v1::StartRotationRequest& request, const trust::CaSet& set) const;
   CanaryView ViewOf(const trust::Canary& canary, absl::Time now) const;
   absl::StatusOr<trust::CaSet> Wanted(const control::v1::StartRotationRequest& request);
+  absl::Status TakeReport(const fleet::Key& key, int64_t generation, fleet::Report report);
   void RestorePopulation(const std::vector<store::PopulationRecord>& records);
   bool NoteSource(const absl::Status& why);
   void Changed();
@@ -204,6 +214,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   Subscribers subscribers_;
   PopulationWriter population_;
   std::function<absl::StatusOr<Outcome>()> reload_;
+  std::function<std::optional<absl::Duration>()> clock_witness_;
 
   HistoryReader history_;
   Published<rpc::ServingCertificate> serving_;

@@ -23,6 +23,7 @@
 #include "keystore/sealed_keys.h"
 #include "kube/client.h"
 #include "rpc/server.h"
+#include "server/api_server_clock.h"
 #include "server/built_in_ca.h"
 #include "server/ca_directory.h"
 #include "server/ca_secret.h"
@@ -146,7 +147,8 @@ class Daemon {
   Metrics metrics_;
   // In the order in which they are torn down, last first.
   std::unique_ptr<store::SqliteStore> store_;
-  std::unique_ptr<kube::Client> kube_;      // null: nothing needs an API server
+  std::unique_ptr<kube::Client> kube_;  // null: nothing needs an API server
+  std::unique_ptr<ApiServerClock> api_server_clock_;
   std::shared_ptr<CaDirectory> directory_;  // these two: whichever is followed
   std::shared_ptr<CaSecret> secret_;
   std::unique_ptr<EventLoop> background_;
@@ -171,6 +173,10 @@ absl::Status Daemon::Prepare() {
   MakeSource();
   plane_ = std::make_unique<ControlPlane>(OptionsOf(config_, trust_domain, source()), *store_,
                                           std::move(keys), clock_, random_, *background_, metrics_);
+  if (kube_ != nullptr) {
+    api_server_clock_ = std::make_unique<ApiServerClock>(*kube_, clock_);
+    plane_->set_clock_witness([this] { return api_server_clock_->offset(); });
+  }
   CAPSTAN_RETURN_IF_ERROR(plane_->Start());
   if (plane_->has_ca()) {
     log::Info("the CA is the state's, whatever the CA source holds by now");

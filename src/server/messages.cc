@@ -28,6 +28,8 @@ fleet::ConsumerKind KindOf(fleet::v1::Consumer::Kind kind) {
       return fleet::ConsumerKind::kEnvoy;
     case fleet::v1::Consumer::FILES:
       return fleet::ConsumerKind::kFiles;
+    case fleet::v1::Consumer::STOCK_AGENT:
+      return fleet::ConsumerKind::kStockAgent;
     default:
       return fleet::ConsumerKind::kUnspecified;
   }
@@ -39,6 +41,8 @@ fleet::v1::Consumer::Kind KindMessage(fleet::ConsumerKind kind) {
       return fleet::v1::Consumer::ENVOY;
     case fleet::ConsumerKind::kFiles:
       return fleet::v1::Consumer::FILES;
+    case fleet::ConsumerKind::kStockAgent:
+      return fleet::v1::Consumer::STOCK_AGENT;
     case fleet::ConsumerKind::kUnspecified:
       break;
   }

@@ -252,6 +252,12 @@ TEST_F(KubeApiTest, TellsWhatItMayNotDo) {
   EXPECT_THAT(std::string(distrusted.message()), HasSubstr("certificate"));
 }
 
+TEST_F(KubeApiTest, TellsItsTime) {
+  const auto theirs = client_.Now();
+  ASSERT_TRUE(theirs.ok()) << theirs.status();
+  EXPECT_LT(absl::AbsDuration(*theirs - RealClock().Now()), absl::Seconds(5)) << "the same machine";
+}
+
 TEST_F(KubeApiTest, HoldsItselfBack) {
   Client::Options slow;
   slow.per_second = 20;

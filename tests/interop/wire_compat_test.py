@@ -5,7 +5,7 @@
 proto/compat has subsets of other projects' protocols, written anew under upstream's names. What we
 leave out is our choice; whatever is there must be upstream's exactly: package, message, field number,
 type, label, oneof, enum value, method, streaming. Upstream's word is taken from the PyPI package
-xds-protos (Envoy, google.rpc) and from the Go module istio.io/api (Istio's certificate service).
+xds-protos (Envoy, google.rpc) and from the Go module istio.io/api (Istio's certificate service and proxy configuration).
 """
 
 import copy
@@ -26,7 +26,7 @@ SKIPPED = 77
 
 ISTIO_API = "istio.io/api@v1.31.1"
 ISTIO_API_SUM = "h1:5Yb5ihcz4YQsCkciusK7DnFpBMwRB6EFWeUKH1Atuyk="
-ISTIO_FILES = ("security/",)  # files of proto/compat that come from that module
+ISTIO_FILES = ("security/", "mesh/")  # files of proto/compat that come from that module
 
 
 def enter_venv():

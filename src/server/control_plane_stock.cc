@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What stock agents tell on their ADS streams.
+#include "base/log.h"
+#include "base/status.h"
+#include "server/control_plane.h"
+#include "server/population.h"
+
+namespace capstan::server {
+
+absl::StatusOr<int64_t> ControlPlane::StockConnected(const authn::Caller& caller,
+                                                     const std::string& instance) {
+  absl::MutexLock lock(&mutex_);
+  CAPSTAN_ASSIGN_OR_RETURN(int64_t generation,
+                           fleet_.Connect(KeyOf(caller, instance), clock_.Now()));
+  log::Info("stock agent connected", {{"spiffe_id", caller.id.ToString()}, {"instance", instance}});
+  return generation;
+}
+
+absl::Status ControlPlane::StockReported(const authn::Caller& caller, const std::string& instance,
+                                         int64_t generation, const rpc::StockReport& report) {
+  fleet::Consumer consumer;
+  consumer.id = "stock-agent";
+  consumer.kind = fleet::ConsumerKind::kStockAgent;
+  consumer.node_id = report.node_id;
+  consumer.connected = true;
+  consumer.acknowledged_bundle = report.bundle;
+  consumer.acknowledged_at = clock_.Now();
+  fleet::Report folded;
+  folded.bundle = report.bundle;
+  folded.consumers.push_back(std::move(consumer));
+  if (!report.refusal.empty()) {
+    folded.last_error = absl::StrCat("it refused the roots: ", report.refusal);
+  }
+  return TakeReport(KeyOf(caller, instance), generation, std::move(folded));
+}
+
+double ControlPlane::issue_budget() const {
+  const auto view = keeper_.rotation();
+  return pacing_.RateOf(view.has_value() ? view->record.issue_per_second : 0);
+}
+
+}  // namespace capstan::server
