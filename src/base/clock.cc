@@ -3,19 +3,21 @@
 
 #include <ctime>
 
-#include "absl/time/clock.h"
-
 namespace capstan {
 namespace {
 
+timespec Read(clockid_t clock) {
+  timespec time;
+  clock_gettime(clock, &time);
+  return time;
+}
+
 class SystemClock final : public Clock {
  public:
-  absl::Time Now() override { return absl::Now(); }
-  absl::Duration Monotonic() override {
-    timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return absl::DurationFromTimespec(ts);
-  }
+  // Not absl::Now(): it counts cycles between two looks at the clock, and sees a step, or the end
+  // of a machine's sleep, up to two seconds late.
+  absl::Time Now() override { return absl::TimeFromTimespec(Read(CLOCK_REALTIME)); }
+  absl::Duration Monotonic() override { return absl::DurationFromTimespec(Read(CLOCK_MONOTONIC)); }
 };
 
 }  // namespace

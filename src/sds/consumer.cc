@@ -184,6 +184,7 @@ void Consumer::StartOver() {
   retry_at_.reset();
   failures_ = 0;
   leaf_held_until_.reset();
+  leaf_again_by_.reset();
   returning_ = false;
 }
 
@@ -212,6 +213,7 @@ void Consumer::Renew(bool fresh_material, Moment now, Actions& actions) {
   if (again) {
     retry_at_.reset();
     failures_ = news ? 0 : failures_;
+    leaf_again_by_ = now.monotonic + config_.hold_leaf;
   }
   constexpr std::string_view kAgain = "in new bytes, since an answer was a refusal or was lost";
   if (!trust_.has_value()) {
@@ -224,8 +226,11 @@ void Consumer::Renew(bool fresh_material, Moment now, Actions& actions) {
     trust_->edition.material = material_;  // the same content, perhaps of a newer version
   }
   RenewLeaf(now, actions);
-  if (again && leaf_.has_value() && leaf_->tainted) {
-    leaf_ = NewEdition(Kind::kLeaf, leaf_->edition.material, std::string(kAgain));
+  if (leaf_again_by_.has_value() && (TrustAnswered() || now.monotonic >= *leaf_again_by_)) {
+    leaf_again_by_.reset();
+    if (leaf_.has_value() && leaf_->tainted) {
+      leaf_ = NewEdition(Kind::kLeaf, leaf_->edition.material, std::string(kAgain));
+    }
   }
 }
 
@@ -264,7 +269,7 @@ Consumer::Release Consumer::MayReleaseLeaf(Moment now) const {
   if (!leaf_.has_value() && !returning_) {
     return {true, "first leaf of this consumer"};
   }
-  if (RefusedByAny(Kind::kLeaf)) {
+  if (RefusedByAny(Kind::kLeaf) && TrustAnswered()) {
     return {true, "the leaf changed, and the one before was refused"};
   }
   if (AcceptedByAll(Kind::kTrust)) {
@@ -373,6 +378,24 @@ bool Consumer::AcceptedByAll(Kind kind) const {
   return true;
 }
 
+// Nobody has still to say what it thinks of the trust on offer. Whoever takes a leaf before, may
+// show it to peers that its trust does not know; whoever refuses the trust, perhaps because of the
+// leaf it was given, needs another leaf.
+bool Consumer::TrustAnswered() const {
+  if (!Subscribes(Kind::kTrust)) return !Expects(Kind::kTrust);
+  for (const auto& [id, stream] : streams_) {
+    for (const auto& [name, subscription] : stream.subscriptions()) {
+      if (subscription.kind != Kind::kTrust) continue;
+      const bool answered =
+          subscription.fate == Fate::kAccepted || subscription.fate == Fate::kRefused;
+      if (!trust_.has_value() || subscription.edition != trust_->edition.number || !answered) {
+        return false;
+      }
+    }
+  }
+  return true;
+}
+
 bool Consumer::RefusedByAny(Kind kind) const {
   for (const auto& [id, stream] : streams_) {
     for (const auto& [name, subscription] : stream.subscriptions()) {
@@ -398,6 +421,7 @@ std::optional<absl::Duration> Consumer::wake_at() const {
   };
   consider(retry_at_);
   consider(leaf_held_until_);
+  consider(leaf_again_by_);
   for (const auto& [name, until] : expected_) {
     consider(until);
   }

@@ -73,6 +73,7 @@ class Consumer {
   int64_t StreamsFor(const std::string& name) const;
   bool Subscribes(Kind kind) const;
   bool AcceptedByAll(Kind kind) const;
+  bool TrustAnswered() const;
   bool RefusedByAny(Kind kind) const;
   bool Expects(Kind kind) const;
   void Note(Actions& actions, Actions::Note::Level level, std::string text) const;
@@ -92,6 +93,8 @@ class Consumer {
   std::optional<absl::Duration> retry_at_;
   int failures_ = 0;  // since the last time both kinds counted
   std::optional<absl::Duration> leaf_held_until_;
+  // The leaf is due again in new bytes: after the trust, or at this time at the latest.
+  std::optional<absl::Duration> leaf_again_by_;
   bool returning_ = false;  // it came with a leaf of its own, of which nothing is known
   // Names whose stream ended though their holder may live, until when. One that comes back says
   // which of our editions it holds; one that does not is another holder.

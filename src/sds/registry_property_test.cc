@@ -230,8 +230,6 @@ void World::Deliver(FakeEnvoy& envoy, size_t index) {
     return;
   }
   const Request request = std::move(slot.to_server.front());
-  fprintf(stderr, "req %lu nonce %s err %d names %zu\n", id, request.nonce.c_str(),
-          request.error.has_value(), request.names.size());
   slot.to_server.pop_front();
   Connection& connection = connections_.at(id);
   const int64_t pid = envoy.peer.pid;
@@ -334,8 +332,6 @@ void World::Perform(const Actions& actions) {
 }
 
 void World::CheckSend(const Actions::Send& send) {
-  fprintf(stderr, "send %lu nonce %s why %s\n", send.stream, send.response.nonce.c_str(),
-          send.why.c_str());
   RC_ASSERT(connections_.contains(send.stream));
   RC_ASSERT(!send.why.empty());
   Connection& connection = connections_.at(send.stream);

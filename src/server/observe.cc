@@ -49,8 +49,9 @@ bool LackedNothing(const fleet::Standing& standing, GateKind gate) {
 
 std::optional<Holder> HolderOf(const fleet::Key& key, const fleet::Standing& standing,
                                const rotation::Gate& gate) {
-  Holder holder{Holder::Kind::kLaggard, HolderName(key), Missing(standing, gate.kind)};
-  if (!holder.why.empty()) {
+  const std::string& missing = Missing(standing, gate.kind);
+  if (!missing.empty()) {
+    Holder holder{Holder::Kind::kLaggard, HolderName(key), missing};
     holder.returning = LackedNothing(standing, gate.kind);
     if (!standing.connected) {
       holder.kind = Holder::Kind::kAbsent;
@@ -59,13 +60,12 @@ std::optional<Holder> HolderOf(const fleet::Key& key, const fleet::Standing& sta
     return holder;
   }
   if (gate.kind == GateKind::kNone || gate.kind == GateKind::kAgents) return std::nullopt;
-  holder.kind = Holder::Kind::kUnproven;
-  holder.why = standing.proven;
-  if (holder.why.empty() && gate.proof_required && !standing.probed) {
-    holder.why = "no handshake can reach it, and proof is required (--require proven)";
+  if (!standing.proven.empty()) {
+    return Holder{Holder::Kind::kUnproven, HolderName(key), standing.proven};
   }
-  if (holder.why.empty()) return std::nullopt;
-  return holder;
+  if (!gate.proof_required || standing.probed) return std::nullopt;
+  return Holder{Holder::Kind::kUnproven, HolderName(key),
+                "no handshake can reach it, and proof is required (--require proven)"};
 }
 
 rotation::CanarySeen CanaryOf(const fleet::Tally& tally) {

@@ -184,17 +184,19 @@ struct AgentNode::Process final : public lifecycle::CaClient {
     retry_timer.Cancel();
     stream = std::make_shared<ControlNode::Stream>(Show());
     const std::weak_ptr<char> here = alive;
-    stream->update = [this, here, id = stream.get()](
-                         const std::shared_ptr<const fleet::v1::TrustUpdate>& update) {
+    // Not by its address: another one may come to lie where the last one lay.
+    const int64_t number = ++opened;
+    stream->update = [this, here,
+                      number](const std::shared_ptr<const fleet::v1::TrustUpdate>& update) {
       if (here.expired()) return;
-      node.executor_.Post([this, here, id, update] {
-        if (!here.expired() && stream.get() == id) OnUpdate(update);
+      node.executor_.Post([this, here, number, update] {
+        if (!here.expired() && opened == number) OnUpdate(update);
       });
     };
-    stream->ended = [this, here, id = stream.get()](const absl::Status& why) {
+    stream->ended = [this, here, number](const absl::Status& why) {
       if (here.expired()) return;
-      node.executor_.Post([this, here, id, why] {
-        if (!here.expired() && stream.get() == id) OnEnded(why);
+      node.executor_.Post([this, here, number, why] {
+        if (!here.expired() && opened == number) OnEnded(why);
       });
     };
     const bool arrives =
@@ -203,8 +205,8 @@ struct AgentNode::Process final : public lifecycle::CaClient {
                                            if (opening->open) control->Open(opening);
                                          });
     // What is never answered is given up.
-    node.executor_.After(absl::Seconds(arrives ? 30 : 20), [this, here, id = stream.get()] {
-      if (here.expired() || stream.get() != id || connected) return;
+    node.executor_.After(absl::Seconds(arrives ? 30 : 20), [this, here, number] {
+      if (here.expired() || opened != number || connected) return;
       node.around_.control.Close(stream, absl::UnavailableError("no answer"));
     });
   }
@@ -343,6 +345,7 @@ struct AgentNode::Process final : public lifecycle::CaClient {
   std::optional<PaperLeaf> credential;
   sds::Registry registry;
   std::shared_ptr<ControlNode::Stream> stream;
+  int64_t opened = 0;  // streams: the number of `stream`
   bool connected = false;
   absl::Duration lost_at = -absl::InfiniteDuration();
   int attempts = 0;

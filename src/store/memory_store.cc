@@ -2,6 +2,7 @@
 #include "store/memory_store.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
@@ -185,27 +186,28 @@ absl::Status MemoryStore::AddToken(const TokenRecord& token) {
   TokenRecord stored = token;
   stored.created_at = Stored(token.created_at);
   stored.expires_at = Stored(token.expires_at);
-  return tokens_.emplace(token.hash, stored).second
-             ? absl::OkStatus()
-             : absl::AlreadyExistsError("the token is there");
+  const bool added = !consumed_.contains(token.hash) && unused_.emplace(token.hash, stored).second;
+  return added ? absl::OkStatus() : absl::AlreadyExistsError("the token is there");
 }
 
 absl::StatusOr<TokenRecord> MemoryStore::FindToken(std::string_view hash) {
   absl::MutexLock lock(&mutex_);
-  auto there = tokens_.find(hash);
-  if (there == tokens_.end()) return absl::NotFoundError("no such token");
-  return there->second;
+  for (const Tokens* tokens : {&unused_, &consumed_}) {
+    if (const auto there = tokens->find(hash); there != tokens->end()) return there->second;
+  }
+  return absl::NotFoundError("no such token");
 }
 
 absl::Status MemoryStore::ConsumeToken(const Consumption& consumption) {
   absl::MutexLock lock(&mutex_);
-  auto there = tokens_.find(consumption.token_hash);
-  if (there == tokens_.end() || there->second.consumed()) {
+  auto token = unused_.extract(consumption.token_hash);
+  if (token.empty()) {
     return absl::FailedPreconditionError("the token was used before, or is gone");
   }
-  there->second.consumed_at = Stored(consumption.at);
-  there->second.csr_key_hash = consumption.csr_key_hash;
-  there->second.certificate = consumption.certificate;
+  token.mapped().consumed_at = Stored(consumption.at);
+  token.mapped().csr_key_hash = consumption.csr_key_hash;
+  token.mapped().certificate = consumption.certificate;
+  consumed_.insert(std::move(token));
   population_[KeyOf(consumption.record)] = consumption.record;
   return absl::OkStatus();
 }
@@ -213,16 +215,16 @@ absl::Status MemoryStore::ConsumeToken(const Consumption& consumption) {
 absl::StatusOr<std::vector<TokenRecord>> MemoryStore::OpenTokens(absl::Time now) {
   absl::MutexLock lock(&mutex_);
   std::vector<TokenRecord> open;
-  for (const auto& [hash, token] : tokens_) {
-    if (!token.consumed() && token.expires_at > now) open.push_back(token);
+  for (const auto& [hash, token] : unused_) {
+    if (token.expires_at > now) open.push_back(token);
   }
   return open;
 }
 
 absl::StatusOr<int64_t> MemoryStore::ForgetTokens(absl::Time before) {
   absl::MutexLock lock(&mutex_);
-  return static_cast<int64_t>(
-      std::erase_if(tokens_, [&](const auto& entry) { return entry.second.expires_at < before; }));
+  const auto expired = [&](const auto& entry) { return entry.second.expires_at < before; };
+  return static_cast<int64_t>(std::erase_if(unused_, expired) + std::erase_if(consumed_, expired));
 }
 
 MemoryStore::PopulationKey MemoryStore::KeyOf(const PopulationRecord& record) {

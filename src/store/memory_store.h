@@ -50,7 +50,9 @@ class MemoryStore final : public Store {
   std::map<std::string, BaselineRecord> baselines_ ABSL_GUARDED_BY(mutex_);
   std::vector<JournalEntry> journal_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, std::string> history_ ABSL_GUARDED_BY(mutex_);
-  std::map<std::string, TokenRecord, std::less<>> tokens_ ABSL_GUARDED_BY(mutex_);
+  using Tokens = std::map<std::string, TokenRecord, std::less<>>;
+  Tokens unused_ ABSL_GUARDED_BY(mutex_);
+  Tokens consumed_ ABSL_GUARDED_BY(mutex_);
   std::map<PopulationKey, PopulationRecord> population_ ABSL_GUARDED_BY(mutex_);
 };
 
