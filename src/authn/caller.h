@@ -16,18 +16,22 @@ struct Credentials {
   std::vector<x509::Certificate> peer_chain;  // of the TLS handshake, leaf first; not verified
   bool peer_chain_malformed = false;          // something was shown that does not parse
   std::optional<Secret> bearer;               // of "authorization: Bearer …"
+  std::string cluster;                        // of "clusterid"; "": it names none, or several
   std::string peer;                           // address, for logs
 };
 
 // Who calls, proven.
 struct Caller {
   // kLapsedCertificate: one that is good for asking for its successor, and nothing else.
-  enum class Proof { kCertificate, kJoinToken, kLapsedCertificate };
+  // kServiceAccount: a token of a Kubernetes service account, which its API server accepted.
+  enum class Proof { kCertificate, kJoinToken, kLapsedCertificate, kServiceAccount };
   spiffe::SpiffeId id;
   Proof proof = Proof::kCertificate;
-  std::optional<x509::Certificate> certificate;  // unless kJoinToken
-  std::string root_fingerprint;                  // unless kJoinToken: the root it chains to, raw
-  std::string token_hash;                        // with kJoinToken: SHA-256 of the token, raw
+  std::optional<x509::Certificate> certificate;  // unless there is a token
+  std::string root_fingerprint;                  // with a certificate: the root it chains to, raw
+  std::string token_hash;                        // with a token: its SHA-256, raw
+  std::string pod_name = {};  // with kServiceAccount: the pod that the token is bound to; "": none
+  std::string pod_uid = {};
 };
 
 }  // namespace capstan::authn

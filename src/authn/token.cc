@@ -26,11 +26,15 @@ Secret NewToken(Random& random) {
   return Secret(std::move(token));
 }
 
+bool HasTokenPrefix(const Secret& token) {
+  return absl::StartsWith(token.Reveal(), kTokenPrefix);
+}
+
 bool LooksLikeToken(const Secret& token) {
-  std::string_view text = token.Reveal();
-  if (!absl::StartsWith(text, kTokenPrefix)) {
+  if (!HasTokenPrefix(token)) {
     return false;
   }
+  std::string_view text = token.Reveal();
   text.remove_prefix(kTokenPrefix.size());
   return text.size() == kTokenCharacters && std::all_of(text.begin(), text.end(), [](char c) {
            return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_';

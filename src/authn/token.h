@@ -15,6 +15,9 @@ inline constexpr std::string_view kTokenPrefix = "cjt_";
 // A new join token: the prefix and 256 random bits in URL-safe base64, 47 characters.
 Secret NewToken(Random& random);
 
+// Whether `token` says that it is one, well-formed or not.
+bool HasTokenPrefix(const Secret& token);
+
 // Whether `token` could have come from NewToken: what is refused here need not be looked up.
 bool LooksLikeToken(const Secret& token);
 

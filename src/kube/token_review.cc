@@ -56,8 +56,13 @@ absl::StatusOr<ServiceAccount> ReviewToken(Client& client, const Secret& token,
   const Json review = {{"apiVersion", "authentication.k8s.io/v1"},
                        {"kind", kTokenReviews.kind},
                        {"spec", {{"token", token.Reveal()}, {"audiences", audiences}}}};
-  CAPSTAN_ASSIGN_OR_RETURN(Json answer, client.Create(kTokenReviews, {}, review));
-  const Json* status = Member(answer, "status");
+  const absl::StatusOr<Json> answer = client.Create(kTokenReviews, {}, review);
+  // Not to be taken for a judgement about the token.
+  if (absl::IsUnauthenticated(answer.status())) {
+    return absl::FailedPreconditionError(answer.status().message());
+  }
+  CAPSTAN_RETURN_IF_ERROR(answer.status());
+  const Json* status = Member(*answer, "status");
   const Json* authenticated = status == nullptr ? nullptr : Member(*status, "authenticated");
   if (authenticated == nullptr || !authenticated->is_boolean() || !authenticated->get<bool>()) {
     const Json* error = status == nullptr ? nullptr : Member(*status, "error");

@@ -21,7 +21,8 @@ struct ServiceAccount {
 };
 
 // Asks the API server (authentication.k8s.io/v1 TokenReview). Unauthenticated: it does not accept
-// the token for any of `audiences`, or it is no service account's. The errors of Client else.
+// the token for any of `audiences`, or it is no service account's. The errors of Client else, but
+// FailedPrecondition where it does not accept ourselves.
 absl::StatusOr<ServiceAccount> ReviewToken(Client& client, const Secret& token,
                                            const std::vector<std::string>& audiences);
 

@@ -64,16 +64,13 @@ absl::StatusOr<IssueRequest> ReadRequest(const grpc::CallbackServerContext& cont
 }  // namespace
 
 absl::StatusOr<grpc::ByteBuffer> CaService::Create(const grpc::CallbackServerContext& context,
+                                                   const absl::StatusOr<authn::Caller>& caller,
                                                    const grpc::ByteBuffer& bytes) {
-  const absl::StatusOr<bool> for_agent = IsForAgent(context);
-  absl::StatusOr<CallAuthenticator::Call> call =
-      for_agent.value_or(false) ? authenticator_.AuthenticateForCredential(context)
-                                : authenticator_.Authenticate(context);
-  if (!call.ok()) {
-    return InIstiodsWords(call.status());
+  if (!caller.ok()) {
+    return InIstiodsWords(caller.status());
   }
   CAPSTAN_ASSIGN_OR_RETURN(IssueRequest request, ReadRequest(context, bytes));
-  absl::StatusOr<IssueResponse> issued = plane_.Issue(call->caller, request);
+  absl::StatusOr<IssueResponse> issued = plane_.Issue(*caller, request);
   if (!issued.ok()) {
     return InIstiodsWords(issued.status());
   }
@@ -84,22 +81,29 @@ absl::StatusOr<grpc::ByteBuffer> CaService::Create(const grpc::CallbackServerCon
   return Serialize(response);
 }
 
+// gRPC keeps context, request and response until Finish(), also where the caller has hung up: who
+// is waited for may take its time.
 grpc::ServerUnaryReactor* CaService::CreateCertificate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
-  absl::StatusOr<grpc::ByteBuffer> created = Create(*context, *request);
-  const absl::Status status = created.status();
-  if (status.ok()) {
-    *response = *std::move(created);
-  } else if (const std::optional<absl::Duration> after = RetryAfterOf(status)) {
-    context->AddTrailingMetadata(kRetryAfter, absl::StrCat(absl::ToInt64Milliseconds(*after)));
-  } else {
-    log::Info("certificate refused", {{"peer", context->peer()},
-                                      {"code", absl::StatusCodeToString(status.code())},
-                                      {"why", status.message()}});
-  }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpc(status));
+  authenticator_.AuthenticateForCertificate(
+      *context, IsForAgent(*context).value_or(false),
+      [this, context, request, response, reactor](const absl::StatusOr<authn::Caller>& caller) {
+        absl::StatusOr<grpc::ByteBuffer> created = Create(*context, caller, *request);
+        const absl::Status status = created.status();
+        if (status.ok()) {
+          *response = *std::move(created);
+        } else if (const std::optional<absl::Duration> after = RetryAfterOf(status)) {
+          context->AddTrailingMetadata(kRetryAfter,
+                                       absl::StrCat(absl::ToInt64Milliseconds(*after)));
+        } else {
+          log::Info("certificate refused", {{"peer", context->peer()},
+                                            {"code", absl::StatusCodeToString(status.code())},
+                                            {"why", status.message()}});
+        }
+        reactor->Finish(ToGrpc(status));
+      });
   return reactor;
 }
 

@@ -13,6 +13,7 @@ namespace capstan::rpc {
 // "capstan-purpose", which is "workload" (also where absent) or "agent"; and "capstan-replaces",
 // the serial of the leaf that it holds, or "none". Who is put off (RESOURCE_EXHAUSTED) reads in the
 // trailing metadata "capstan-retry-after-ms" when to come back; a stock agent backs off by itself.
+// A call whose caller somebody else has to be asked about is answered later and blocks no thread.
 class CaService final
     : public istio::v1::auth::IstioCertificateService::WithRawCallbackMethod_CreateCertificate<
           istio::v1::auth::IstioCertificateService::Service> {
@@ -26,6 +27,7 @@ class CaService final
 
  private:
   absl::StatusOr<grpc::ByteBuffer> Create(const grpc::CallbackServerContext& context,
+                                          const absl::StatusOr<authn::Caller>& caller,
                                           const grpc::ByteBuffer& request);
 
   ControlPlane& plane_;

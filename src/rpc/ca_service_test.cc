@@ -2,11 +2,15 @@
 #include "rpc/ca_service.h"
 
 #include <gmock/gmock.h>
+#include <grpc/support/time.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <gtest/gtest.h>
 
 #include <map>
+#include <mutex>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/synchronization/notification.h"
@@ -17,6 +21,7 @@ namespace capstan::rpc {
 namespace {
 
 using testing::CaStub;
+using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -231,6 +236,87 @@ TEST_F(CaServiceTest, InstanceIsAName) {
     EXPECT_EQ(call.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
     EXPECT_THAT(call.status.error_message(), HasSubstr("capstan-instance"));
   }
+}
+
+// Who asks with a token and is answered when somebody else has said who that is.
+class HeldCallsTest : public CaServiceTest {
+ protected:
+  HeldCallsTest() { plane_.HoldTokens(); }
+  ~HeldCallsTest() override {
+    for (std::thread& thread : threads_) thread.join();
+  }
+  void Ask(const Metadata& more = {}, absl::Duration timeout = absl::Seconds(30)) {
+    threads_.emplace_back([this, more, timeout] {
+      Metadata metadata = {{"authorization", "Bearer a.b.c"}};
+      metadata.insert(metadata.end(), more.begin(), more.end());
+      grpc::ClientContext context;
+      context.set_deadline(gpr_time_from_millis(absl::ToInt64Milliseconds(timeout), GPR_TIMESPAN));
+      for (const auto& [key, value] : metadata) context.AddMetadata(key, value);
+      istio::v1::auth::IstioCertificateResponse response;
+      const grpc::Status status =
+          istio::v1::auth::IstioCertificateService::NewStub(channel_)->CreateCertificate(
+              &context, Request(), &response);
+      const std::lock_guard lock(mutex_);
+      answers_.push_back(status.error_code());
+    });
+  }
+  std::vector<grpc::StatusCode> Answers() {
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+    return std::exchange(answers_, {});
+  }
+
+  const std::shared_ptr<grpc::Channel> channel_ = Channel(std::nullopt);
+  const authn::Caller sleep_{
+      .id = testing::Must(spiffe::SpiffeId::Parse("spiffe://cluster.local/ns/default/sa/sleep")),
+      .proof = authn::Caller::Proof::kServiceAccount};
+  std::mutex mutex_;
+  std::vector<grpc::StatusCode> answers_;
+  std::vector<std::thread> threads_;
+};
+
+TEST_F(HeldCallsTest, HoldNobodyElse) {
+  for (int i = 0; i < 20; ++i) Ask();
+  ASSERT_TRUE(plane_.AwaitHeld(20)) << "more than gRPC has threads";
+  EXPECT_TRUE(Create(ChannelOf(a_), Request()).status.ok());
+  plane_.AnswerHeld(sleep_);
+  EXPECT_THAT(Answers(), ::testing::AllOf(::testing::SizeIs(20), Each(grpc::StatusCode::OK)));
+  EXPECT_EQ(plane_.issued().size(), 21u);
+}
+
+TEST_F(HeldCallsTest, SayWhichClusterTheTokenIsOf) {
+  const std::vector<Metadata> metadata = {
+      {{"clusterid", "east"}}, {}, {{"clusterid", "east"}, {"clusterid", "west"}}};
+  std::vector<std::string> clusters;
+  for (const Metadata& more : metadata) {
+    Ask(more);
+    ASSERT_TRUE(plane_.AwaitHeld(1));
+    const auto shown = plane_.AnswerHeld(absl::UnavailableError("the API server is gone"));
+    clusters.push_back(shown.front().cluster);
+    EXPECT_EQ(shown.front().bearer, Secret("a.b.c"));
+  }
+  EXPECT_THAT(clusters, ::testing::ElementsAre("east", "", ""));
+  EXPECT_THAT(Answers(), Each(grpc::StatusCode::UNAVAILABLE));
+}
+
+TEST_F(HeldCallsTest, MayBeGivenUpByTheirCallers) {
+  for (int i = 0; i < 5; ++i) Ask({}, absl::Milliseconds(300));
+  ASSERT_TRUE(plane_.AwaitHeld(5));
+  EXPECT_THAT(Answers(), Each(grpc::StatusCode::DEADLINE_EXCEEDED));
+  EXPECT_EQ(plane_.AnswerHeld(sleep_).size(), 5u) << "nobody hears it, and nothing breaks";
+  EXPECT_TRUE(Create(ChannelOf(a_), Request()).status.ok());
+}
+
+TEST_F(HeldCallsTest, EndWithTheServerOnceTheyAreAnswered) {
+  Ask();
+  ASSERT_TRUE(plane_.AwaitHeld(1));
+  std::thread answer([this] {
+    const std::lock_guard lock(mutex_);
+    plane_.AnswerHeld(absl::UnavailableError("stopping"));
+  });
+  server_->Shutdown();
+  answer.join();
+  EXPECT_THAT(Answers(), ::testing::SizeIs(1));
 }
 
 TEST_F(CaServiceTest, GarbageOfAnySizeGetsAStatus) {

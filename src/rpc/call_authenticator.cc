@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rpc/call_authenticator.h"
 
+#include <memory>
 #include <utility>
 
 #include "base/status.h"
@@ -10,26 +11,35 @@ namespace capstan::rpc {
 
 absl::StatusOr<CallAuthenticator::Call> CallAuthenticator::Authenticate(
     const grpc::CallbackServerContext& context) {
-  return AuthenticateBy(&ControlPlane::Authenticate, context);
+  Shown shown = ShownBy(context);
+  CAPSTAN_ASSIGN_OR_RETURN(authn::Caller caller, plane_.Authenticate(shown.credentials));
+  Learn(shown, caller);
+  return Call{std::move(shown.credentials), std::move(caller)};
 }
 
-absl::StatusOr<CallAuthenticator::Call> CallAuthenticator::AuthenticateForCredential(
-    const grpc::CallbackServerContext& context) {
-  return AuthenticateBy(&ControlPlane::AuthenticateForCredential, context);
+void CallAuthenticator::AuthenticateForCertificate(const grpc::CallbackServerContext& context,
+                                                   bool for_agent, Done done) {
+  auto shown = std::make_shared<const Shown>(ShownBy(context));
+  plane_.AuthenticateForCertificate(
+      shown->credentials, for_agent,
+      [this, shown, done = std::move(done)](absl::StatusOr<authn::Caller> caller) {
+        if (caller.ok()) Learn(*shown, *caller);
+        done(std::move(caller));
+      });
 }
 
-absl::StatusOr<CallAuthenticator::Call> CallAuthenticator::AuthenticateBy(
-    Judge judge, const grpc::CallbackServerContext& context) {
-  authn::Credentials shown = CredentialsOf(context);
-  const bool resumed = OnResumedSession(context);
-  if (resumed) {
-    intermediates_.Complete(shown.peer_chain);
+CallAuthenticator::Shown CallAuthenticator::ShownBy(const grpc::CallbackServerContext& context) {
+  Shown shown{CredentialsOf(context), OnResumedSession(context)};
+  if (shown.resumed) {
+    intermediates_.Complete(shown.credentials.peer_chain);
   }
-  CAPSTAN_ASSIGN_OR_RETURN(authn::Caller caller, (plane_.*judge)(shown));
-  if (!resumed && caller.proof != authn::Caller::Proof::kJoinToken) {
-    intermediates_.Learn(shown.peer_chain);
+  return shown;
+}
+
+void CallAuthenticator::Learn(const Shown& shown, const authn::Caller& caller) {
+  if (!shown.resumed && caller.certificate.has_value()) {
+    intermediates_.Learn(shown.credentials.peer_chain);
   }
-  return Call{std::move(shown), std::move(caller)};
 }
 
 }  // namespace capstan::rpc

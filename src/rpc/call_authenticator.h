@@ -3,6 +3,8 @@
 
 #include <grpcpp/server_context.h>
 
+#include <functional>
+
 #include "absl/status/statusor.h"
 #include "authn/caller.h"
 #include "rpc/control_plane.h"
@@ -20,12 +22,19 @@ class CallAuthenticator {
     authn::Caller caller;
   };
   absl::StatusOr<Call> Authenticate(const grpc::CallbackServerContext& context);
-  // For ControlPlane::AuthenticateForCredential.
-  absl::StatusOr<Call> AuthenticateForCredential(const grpc::CallbackServerContext& context);
+  // By ControlPlane::AuthenticateForCertificate. `done` is called once, within this call or later
+  // from another thread.
+  using Done = std::function<void(absl::StatusOr<authn::Caller>)>;
+  void AuthenticateForCertificate(const grpc::CallbackServerContext& context, bool for_agent,
+                                  Done done);
 
  private:
-  using Judge = absl::StatusOr<authn::Caller> (ControlPlane::*)(const authn::Credentials&);
-  absl::StatusOr<Call> AuthenticateBy(Judge judge, const grpc::CallbackServerContext& context);
+  struct Shown {
+    authn::Credentials credentials;
+    bool resumed = false;
+  };
+  Shown ShownBy(const grpc::CallbackServerContext& context);
+  void Learn(const Shown& shown, const authn::Caller& caller);
 
   ControlPlane& plane_;
   KnownIntermediates intermediates_;

@@ -4,6 +4,7 @@
 #include <grpc/grpc_security_constants.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/strings.h"
@@ -74,6 +75,10 @@ authn::Credentials CredentialsOf(const grpc::CallbackServerContext& context) {
       shown.bearer = Secret(std::string(value));
       break;
     }
+  }
+  const auto [cluster, after] = context.client_metadata().equal_range("clusterid");
+  if (cluster != after && std::next(cluster) == after) {
+    shown.cluster = std::string(View(cluster->second));
   }
   return shown;
 }

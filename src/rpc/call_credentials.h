@@ -19,9 +19,9 @@ namespace capstan::rpc {
 // is malformed, as one of more than ten certificates or 64 KiB is.
 absl::StatusOr<std::vector<x509::Certificate>> PeerChainOf(const grpc::AuthContext& connection);
 
-// What the caller of this call showed: the certificate chain of its connection and the first
-// "authorization" value that starts with "Bearer " (as istiod reads it: the case matters). Nothing
-// is verified.
+// What the caller of this call showed: the certificate chain of its connection, the first
+// "authorization" value that starts with "Bearer " (as istiod reads it: the case matters) and the
+// cluster that it says the token is of. Nothing is verified.
 authn::Credentials CredentialsOf(const grpc::CallbackServerContext& context);
 
 // Whether the call's connection resumed an earlier TLS session: its chain then is the leaf alone.

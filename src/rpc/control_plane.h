@@ -69,6 +69,17 @@ class ControlPlane {
   virtual absl::StatusOr<authn::Caller> AuthenticateForCredential(
       const authn::Credentials& shown) = 0;
 
+  // For who asks for a certificate: as AuthenticateForCredential() where it is `for_agent`, as
+  // Authenticate() else; and besides whoever shows a token of a Kubernetes service account, of
+  // which an API server knows whose it is. A certificate that verifies beats the token; beside one
+  // that does not, the token decides. `judged` is called once: within this call, or later from a
+  // thread of the control plane's. Unavailable: the API server cannot be asked now, and why.
+  using Judged = std::function<void(absl::StatusOr<authn::Caller>)>;
+  virtual void AuthenticateForCertificate(const authn::Credentials& shown, bool for_agent,
+                                          Judged judged) {
+    judged(for_agent ? AuthenticateForCredential(shown) : Authenticate(shown));
+  }
+
   // The documents of the trust history that lead on from `held`, oldest first, as many as fit in a
   // message. For anybody. InvalidArgument: no version; FailedPrecondition: one that this control
   // plane never gave out.

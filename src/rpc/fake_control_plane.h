@@ -204,6 +204,42 @@ class FakeControlPlane : public ControlPlane {
                                                 clock_.Now());
   }
 
+  // From now on, whoever asks for a certificate with a token waits for AnswerHeld().
+  void HoldTokens() {
+    std::lock_guard lock(mutex_);
+    hold_ = true;
+  }
+  bool AwaitHeld(size_t count) const {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(10), [&] { return held_.size() >= count; });
+  }
+  // What those who wait showed; they are answered, on this thread.
+  std::vector<authn::Credentials> AnswerHeld(const absl::StatusOr<authn::Caller>& caller) {
+    std::vector<std::pair<authn::Credentials, Judged>> held;
+    {
+      std::lock_guard lock(mutex_);
+      held.swap(held_);
+    }
+    std::vector<authn::Credentials> shown;
+    for (auto& [credentials, judged] : held) {
+      judged(caller);
+      shown.push_back(std::move(credentials));
+    }
+    return shown;
+  }
+  void AuthenticateForCertificate(const authn::Credentials& shown, bool for_agent,
+                                  Judged judged) override {
+    {
+      std::lock_guard lock(mutex_);
+      if (hold_ && shown.bearer.has_value()) {
+        held_.emplace_back(shown, std::move(judged));
+        changed_.notify_all();
+        return;
+      }
+    }
+    ControlPlane::AuthenticateForCertificate(shown, for_agent, std::move(judged));
+  }
+
   absl::StatusOr<std::vector<std::string>> TrustHistory(const trust::BundleVersion& held) override {
     std::lock_guard lock(mutex_);
     const auto known = std::min(history_.size(), static_cast<size_t>(held.sequence - 1));
@@ -451,7 +487,7 @@ class FakeControlPlane : public ControlPlane {
   Clock& clock_;
   const spiffe::TrustDomain domain_;
   mutable std::mutex mutex_;
-  mutable std::condition_variable changed_;  // streams_
+  mutable std::condition_variable changed_;  // streams_, held_
   const TestCa* issuer_ ABSL_GUARDED_BY(mutex_);
   std::vector<const TestCa*> probed_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<const trust::TrustState> trust_ ABSL_GUARDED_BY(mutex_);
@@ -462,6 +498,8 @@ class FakeControlPlane : public ControlPlane {
   std::map<std::string, std::string> tokens_ ABSL_GUARDED_BY(mutex_);
   std::map<int64_t, Stream> streams_ ABSL_GUARDED_BY(mutex_);
   std::vector<IssueRequest> issued_ ABSL_GUARDED_BY(mutex_);
+  bool hold_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::pair<authn::Credentials, Judged>> held_ ABSL_GUARDED_BY(mutex_);
   std::vector<absl::Duration> put_off_ ABSL_GUARDED_BY(mutex_);
   control::v1::Rotation rotation_ ABSL_GUARDED_BY(mutex_);
   control::v1::RotationPlan plan_ ABSL_GUARDED_BY(mutex_);

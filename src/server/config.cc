@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "server/config.h"
 
+#include <set>
+#include <utility>
+
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/strings.h"
@@ -37,6 +40,28 @@ void AddKubernetes(Settings& settings, Config& config) {
       &config.kubeconfig);
   settings.Text("kube-context", "context of the kubeconfig file; none: its current one",
                 &config.kube_context);
+}
+
+void AddServiceAccounts(Settings& settings, Config& config) {
+  settings.Bool("service-accounts",
+                "whether callers with tokens of Kubernetes service accounts get certificates, as "
+                "stock Istio agents ask for them",
+                &config.service_accounts);
+  settings.List("token-audiences", "audiences of which such a token must have one",
+                &config.token_audiences);
+  settings.List("cluster-id",
+                "names of the cluster whose API server capstand reaches, as callers give them",
+                &config.cluster_id);
+  settings.CustomList(
+      "remote-clusters",
+      "other clusters whose service accounts are callers, and how to reach their API servers; may "
+      "be given more than once",
+      "NAME=KUBECONFIG[#CONTEXT]",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.remote_clusters, ParseRemoteClusters(text));
+        return absl::OkStatus();
+      },
+      [&config] { return ToString(config.remote_clusters); });
 }
 
 void AddCa(Settings& settings, Config& config) {
@@ -294,19 +319,59 @@ absl::Status Complete(const Settings& settings, Config& config) {
   return absl::OkStatus();
 }
 
-// How to reach the API server, where anything needs one.
+// What the settings about service accounts say together.
+absl::Status CheckServiceAccounts(const Settings& settings, const Config& config) {
+  const auto wrong = [&settings](const std::string& name, const std::string& why) {
+    return absl::InvalidArgumentError(absl::StrCat(settings.Origin(name), ": ", name, " ", why));
+  };
+  if (config.token_audiences.empty()) {
+    return wrong("token-audiences", "is empty: tokens meant for anybody would be taken");
+  }
+  if (config.cluster_id.empty()) return wrong("cluster-id", "is empty");
+  if (!config.service_accounts && !config.remote_clusters.empty()) {
+    return wrong("remote-clusters", "is for nothing without service-accounts");
+  }
+  std::set<std::string> names(config.cluster_id.begin(), config.cluster_id.end());
+  for (const RemoteCluster& cluster : config.remote_clusters) {
+    if (!names.insert(cluster.name).second) {
+      return wrong("remote-clusters",
+                   absl::StrCat("names cluster \"", cluster.name, "\", which is named already"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// The settings, with their values, that need an API server.
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> NeedsOf(const Config& config) {
+  std::vector<std::pair<std::string, std::string>> needs;
+  CAPSTAN_ASSIGN_OR_RETURN(const auto secret, SecretNamed(config.cacerts));
+  if (secret.has_value()) needs.emplace_back("cacerts", config.cacerts);
+  if (config.service_accounts) needs.emplace_back("service-accounts", "true");
+  return needs;
+}
+
+// How to reach the API servers, where anything needs one.
 absl::Status FindKubernetes(const Settings& settings, const Settings::Environment& environment,
                             Config& config) {
-  CAPSTAN_ASSIGN_OR_RETURN(const auto secret, SecretNamed(config.cacerts));
-  if (!secret.has_value()) return absl::OkStatus();
+  CAPSTAN_ASSIGN_OR_RETURN(const auto needs, NeedsOf(config));
+  if (needs.empty()) return absl::OkStatus();
   const absl::StatusOr<kube::Access> access =
       config.kubeconfig.empty() ? kube::InCluster(environment)
                                 : kube::ReadKubeconfig(config.kubeconfig, config.kube_context);
   if (!access.ok()) {
-    return Annotate(access.status(), absl::StrCat(settings.Origin("cacerts"), ": ", config.cacerts,
+    const auto& [name, value] = needs.front();
+    return Annotate(access.status(), absl::StrCat(settings.Origin(name), ": ", name, " ", value,
                                                   " needs a Kubernetes API server (--kubeconfig)"));
   }
   config.kube = *access;
+  for (const RemoteCluster& cluster : config.remote_clusters) {
+    absl::StatusOr<kube::Access> remote = kube::ReadKubeconfig(cluster.kubeconfig, cluster.context);
+    if (!remote.ok()) {
+      return Annotate(remote.status(),
+                      absl::StrCat(settings.Origin("remote-clusters"), ": ", cluster.name));
+    }
+    config.remote_access.push_back(*std::move(remote));
+  }
   return absl::OkStatus();
 }
 
@@ -321,6 +386,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
   AddState(settings, loaded.config);
   AddCa(settings, loaded.config);
   AddKubernetes(settings, loaded.config);
+  AddServiceAccounts(settings, loaded.config);
   AddRotation(settings, loaded.config);
   AddTimer(settings, loaded.config);
   AddNetwork(settings, loaded.config);
@@ -329,6 +395,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
   loaded.output = settings.output();
   if (loaded.todo == Settings::Todo::kExit) return loaded;
   CAPSTAN_RETURN_IF_ERROR(Complete(settings, loaded.config));
+  CAPSTAN_RETURN_IF_ERROR(CheckServiceAccounts(settings, loaded.config));
   if (loaded.todo == Settings::Todo::kPrintConfig) {
     loaded.output = settings.ToYaml();
     return loaded;

@@ -13,6 +13,7 @@
 #include "rotation/machine.h"
 #include "rotation/schedule.h"
 #include "server/foreign_signers.h"
+#include "server/service_accounts.h"
 #include "spiffe/spiffe_id.h"
 #include "x509/key.h"
 
@@ -28,6 +29,12 @@ struct Config {
   std::string kubeconfig;
   std::string kube_context;          // "": the file's current one
   std::optional<kube::Access> kube;  // nullopt: nothing needs one
+  // Callers with tokens of service accounts.
+  bool service_accounts = false;
+  std::vector<std::string> token_audiences = {"istio-ca"};
+  std::vector<std::string> cluster_id = {"Kubernetes"};  // of the cluster that `kube` is
+  std::vector<RemoteCluster> remote_clusters;
+  std::vector<kube::Access> remote_access;  // of each
   std::string listen = "0.0.0.0:15012";
   std::string advertise;  // "": derived from `listen`
   std::vector<std::string> serving_names;

@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
+#include "absl/strings/str_cat.h"
 #include "base/strings.h"
 #include "server/host.h"
 #include "server/serving.h"
@@ -51,6 +54,37 @@ TEST(ConfigTest, ValuesAreChecked) {
   for (const char* bad : {"-1", "many", "inf", "nan", "2e6", ""}) {
     EXPECT_THAT(Refusal({"--issue-per-second", bad}), HasSubstr("--issue-per-second")) << bad;
   }
+}
+
+TEST(ConfigTest, ServiceAccountsNeedAnApiServer) {
+  const std::string admin = absl::StrCat(::testing::TempDir(), "/admin.yaml");
+  std::ofstream(admin) << "current-context: a\n"
+                          "contexts: [{name: a, context: {cluster: c, user: u}}]\n"
+                          "clusters: [{name: c, cluster: {server: 'https://10.0.0.1:6443'}}]\n"
+                          "users: [{name: u, user: {token: t}}]\n";
+  const std::string remote = absl::StrCat("west=", admin, "#a");
+  const auto loaded =
+      Load({"--state-dir", "/x", "--service-accounts", "--kubeconfig", admin.c_str(),
+            "--remote-clusters", remote.c_str(), "--cluster-id", "Kubernetes,east"});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const Config& config = loaded->config;
+  EXPECT_EQ(config.kube->server, "https://10.0.0.1:6443");
+  EXPECT_THAT(config.token_audiences, ElementsAre("istio-ca"));
+  EXPECT_THAT(config.cluster_id, ElementsAre("Kubernetes", "east"));
+  ASSERT_EQ(config.remote_access.size(), 1U);
+  EXPECT_EQ(config.remote_access[0].server, "https://10.0.0.1:6443");
+
+  EXPECT_FALSE(Load({"--state-dir", "/x"})->config.kube.has_value());
+  const absl::Status alone = Load({"--state-dir", "/x", "--service-accounts"}).status();
+  EXPECT_THAT(std::string(alone.message()),
+              HasSubstr("--service-accounts: service-accounts true needs a Kubernetes API server"));
+  EXPECT_THAT(Refusal({"--remote-clusters", remote.c_str()}),
+              HasSubstr("for nothing without service-accounts"));
+  EXPECT_THAT(
+      Refusal({"--service-accounts", "--cluster-id", "west", "--remote-clusters", remote.c_str()}),
+      HasSubstr("\"west\", which is named already"));
+  EXPECT_THAT(Refusal({"--token-audiences", ""}), HasSubstr("token-audiences is empty"));
+  EXPECT_THAT(Refusal({"--remote-clusters", "west"}), HasSubstr("NAME=KUBECONFIG"));
 }
 
 TEST(ConfigTest, HowARotationIsWalked) {

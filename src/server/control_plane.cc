@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "authn/token.h"
 #include "base/log.h"
 #include "base/retry_after.h"
 #include "base/status.h"
@@ -295,6 +296,36 @@ absl::StatusOr<authn::Caller> ControlPlane::AuthenticateForCredential(
     caller = std::move(lapsed);
   }
   return Believed(std::move(caller), shown);
+}
+
+void ControlPlane::AuthenticateForCertificate(const authn::Credentials& shown, bool for_agent,
+                                              Judged judged) {
+  if (options_.service_accounts == nullptr || !shown.bearer.has_value() ||
+      authn::HasTokenPrefix(*shown.bearer) || keeper_.trust() == nullptr) {
+    judged(for_agent ? AuthenticateForCredential(shown) : Authenticate(shown));
+    return;
+  }
+  absl::Status certificate;
+  if (!shown.peer_chain.empty()) {
+    absl::StatusOr<authn::Caller> certified = Judge(shown);
+    certificate = certified.status();
+    if (!absl::IsUnauthenticated(certificate)) {
+      judged(Believed(std::move(certified), shown));
+      return;
+    }
+  }
+  options_.service_accounts->Authenticate(
+      shown, [this, certificate, judged = std::move(judged)](absl::StatusOr<authn::Caller> caller) {
+        if (absl::IsUnauthenticated(caller.status())) {
+          metrics_.AuthenticationFailed();
+          if (!certificate.ok()) {
+            caller = absl::UnauthenticatedError(
+                absl::StrCat(caller.status().message(),
+                             "; nor is the certificate beside it good: ", certificate.message()));
+          }
+        }
+        judged(std::move(caller));
+      });
 }
 
 authn::RejoinTerms ControlPlane::Terms() const {

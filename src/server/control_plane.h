@@ -28,6 +28,7 @@
 #include "server/population_writer.h"
 #include "server/rotation_timer.h"
 #include "server/server_metrics.h"
+#include "server/service_accounts.h"
 #include "server/subscribers.h"
 #include "server/trust_keeper.h"
 #include "store/store.h"
@@ -51,6 +52,9 @@ struct ControlPlaneOptions {
   rotation::TimerPolicy timer = {};
   // How often it looks at what time itself changes.
   absl::Duration housekeep_every = absl::Seconds(1);
+  // Callers with tokens of service accounts; null: there are none. Stopped before the server is,
+  // and before the control plane is destroyed.
+  std::shared_ptr<ServiceAccounts> service_accounts = nullptr;
   // Whatever looks through the whole population.
   absl::Duration survey_every() const { return 60 * housekeep_every; }
 };
@@ -106,6 +110,8 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   std::shared_ptr<const rpc::ServingCertificate> serving() const override { return serving_.Get(); }
   absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& shown) override;
   absl::StatusOr<authn::Caller> AuthenticateForCredential(const authn::Credentials& shown) override;
+  void AuthenticateForCertificate(const authn::Credentials& shown, bool for_agent,
+                                  Judged judged) override;
   absl::StatusOr<std::vector<std::string>> TrustHistory(const trust::BundleVersion& held) override;
   absl::StatusOr<rpc::IssueResponse> Issue(const authn::Caller& caller,
                                            const rpc::IssueRequest& request) override;

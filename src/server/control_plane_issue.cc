@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "authn/service_account.h"
 #include "base/log.h"
 #include "base/retry_after.h"
 #include "base/status.h"
@@ -27,6 +28,12 @@ fleet::Leaf LeafOf(const issuance::Issued& issued) {
 
 absl::StatusOr<rpc::IssueResponse> ControlPlane::Issue(const authn::Caller& caller,
                                                        const rpc::IssueRequest& request) {
+  // Stock agents name no instance, but their tokens do.
+  if (caller.proof == authn::Caller::Proof::kServiceAccount && request.instance.empty()) {
+    rpc::IssueRequest named = request;
+    named.instance = authn::InstanceOf(caller);
+    return Issue(caller, named);
+  }
   metrics_.Requested();
   absl::StatusOr<rpc::IssueResponse> response = [&]() -> absl::StatusOr<rpc::IssueResponse> {
     const absl::Time now = clock_.Now();

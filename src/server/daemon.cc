@@ -48,6 +48,21 @@ absl::StatusOr<keystore::SealedKeys> OpenKeys(const Config& config, store::Store
                           random);
 }
 
+// Null: their tokens are not taken.
+std::shared_ptr<ServiceAccounts> ServiceAccountsOf(const Config& config,
+                                                   const spiffe::TrustDomain& trust_domain,
+                                                   Clock& clock, Metrics& metrics) {
+  if (!config.service_accounts) return nullptr;
+  std::vector<ServiceAccounts::Cluster> clusters;
+  clusters.push_back(
+      ClusterAt(*config.kube, config.cluster_id, config.token_audiences, clock, metrics));
+  for (size_t i = 0; i < config.remote_clusters.size(); ++i) {
+    clusters.push_back(ClusterAt(config.remote_access[i], {config.remote_clusters[i].name},
+                                 config.token_audiences, clock, metrics));
+  }
+  return std::make_shared<ServiceAccounts>(trust_domain, std::move(clusters));
+}
+
 ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& trust_domain,
                               std::shared_ptr<CaSource> source) {
   const std::string& advertise = config.advertise.empty() ? config.listen : config.advertise;
@@ -152,6 +167,7 @@ class Daemon {
   std::shared_ptr<CaDirectory> directory_;  // these two: whichever is followed
   std::shared_ptr<CaSecret> secret_;
   std::unique_ptr<EventLoop> background_;
+  std::shared_ptr<ServiceAccounts> service_accounts_;  // null: their tokens are not taken
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<CaFollower> follower_;
   std::unique_ptr<rpc::Server> server_;
@@ -171,8 +187,11 @@ absl::Status Daemon::Prepare() {
              {"cacerts", config_.cacerts.empty() ? "built-in" : config_.cacerts}});
   background_ = std::make_unique<EventLoop>(clock_);
   MakeSource();
-  plane_ = std::make_unique<ControlPlane>(OptionsOf(config_, trust_domain, source()), *store_,
-                                          std::move(keys), clock_, random_, *background_, metrics_);
+  service_accounts_ = ServiceAccountsOf(config_, trust_domain, clock_, metrics_);
+  ControlPlaneOptions options = OptionsOf(config_, trust_domain, source());
+  options.service_accounts = service_accounts_;
+  plane_ = std::make_unique<ControlPlane>(std::move(options), *store_, std::move(keys), clock_,
+                                          random_, *background_, metrics_);
   if (kube_ != nullptr) {
     api_server_clock_ = std::make_unique<ApiServerClock>(*kube_, clock_);
     plane_->set_clock_witness([this] { return api_server_clock_->offset(); });
@@ -310,6 +329,8 @@ void Daemon::WaitForTheEnd() {
 
 void Daemon::Shutdown() {
   serving_ = false;
+  // First: the server waits for every call to be answered.
+  if (service_accounts_ != nullptr) service_accounts_->Stop();
   if (server_ != nullptr) server_->Shutdown();
   follower_.reset();
   http_.reset();

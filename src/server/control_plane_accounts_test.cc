@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control plane and callers with tokens of service accounts.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "authn/test_pki.h"
+#include "server/control_plane.h"
+#include "store/memory_store.h"
+#include "trust/testing.h"
+
+namespace capstan::server {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+using trust::testing::TestNow;
+using trust::testing::TestPki;
+
+// As pilot-agent makes it (crypto/x509 of Go): an organization that is empty, and a critical SAN.
+constexpr char kGoCsr[] = R"(-----BEGIN CERTIFICATE REQUEST-----
+MIIBEDCBuAIBADALMQkwBwYDVQQKEwAwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
+AARPTt1zYtI+rxfILqMWto9uz8d3HkuDPfMX+KGbUaEtseDmM2aUbbSQf2bl0s1d
+FJwn9jSqxRZjvk9NAblce4P5oEswSQYJKoZIhvcNAQkOMTwwOjA4BgNVHREBAf8E
+LjAshipzcGlmZmU6Ly9jbHVzdGVyLmxvY2FsL25zL2RlZmF1bHQvc2Evc2xlZXAw
+CgYIKoZIzj0EAwIDRwAwRAIgHG2ZTy+BYaRzWLY2lrv/TxOken80/2HZyyARP9DA
+sKoCIHRMaNdsdD6/iTHN0GL089Ozq9yVBh+YYdlk1QS8cg+B
+-----END CERTIFICATE REQUEST-----
+)";
+constexpr char kSleep[] = "spiffe://cluster.local/ns/default/sa/sleep";
+
+Secret Jwt(const std::string& subject) {
+  return Secret(
+      absl::StrCat("e30.", absl::WebSafeBase64Escape("{\"sub\":\"" + subject + "\"}"), ".c2ln"));
+}
+
+class ControlPlaneAccountsTest : public ::testing::Test {
+ protected:
+  ControlPlaneAccountsTest()
+      : plane_(Options(), store_, Keys(), clock_, SystemRandom(), executor_, metrics_) {
+    EXPECT_TRUE(plane_.Start().ok());
+    EXPECT_TRUE(plane_.Offer(a_.Set(), {.source = "directory"}).ok());
+  }
+  ~ControlPlaneAccountsTest() override { executor_.DropAll(); }
+
+  // A token says in which pod it is: of default/sleep, unless it is "bad".
+  static absl::StatusOr<kube::ServiceAccount> Review(const Secret& token) {
+    if (token == Jwt("bad")) return absl::UnauthenticatedError("it has expired");
+    if (token == Jwt("no pod")) return kube::ServiceAccount{"default", "sleep", "", "", ""};
+    return kube::ServiceAccount{"default", "sleep", "sleep-0", token == Jwt("one") ? "1" : "2", ""};
+  }
+  ControlPlaneOptions Options() {
+    const spiffe::TrustDomain domain = *spiffe::TrustDomain::Parse("cluster.local");
+    std::vector<ServiceAccounts::Cluster> clusters;
+    clusters.push_back(
+        {{"Kubernetes"},
+         std::make_unique<TokenReviewer>("Kubernetes", &Review, RealClock(), metrics_)});
+    ControlPlaneOptions options{
+        .trust_domain = domain,
+        .keeper = {.serving_names = NamesFor(domain, "127.0.0.1:15012", "127.0.0.1:15012", {}),
+                   .rotation = {.immediate = true}}};
+    options.service_accounts = std::make_shared<ServiceAccounts>(domain, std::move(clusters));
+    return options;
+  }
+  keystore::SealedKeys Keys() {
+    return *keystore::SealedKeys::Open(
+        absl::StrCat(::testing::TempDir(), "/seal-", SystemRandom().Uuid()),
+        keystore::SealedKeys::IfMissing::kCreate, SystemRandom());
+  }
+
+  absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& shown) {
+    absl::StatusOr<authn::Caller> caller = absl::UnknownError("");
+    absl::Notification done;
+    plane_.AuthenticateForCertificate(shown, false, [&](absl::StatusOr<authn::Caller> told) {
+      caller = std::move(told);
+      done.Notify();
+    });
+    done.WaitForNotification();
+    return caller;
+  }
+  static authn::Credentials Showing(const Secret& token) {
+    authn::Credentials shown;
+    shown.bearer = token;
+    return shown;
+  }
+  static std::string Csr(const std::string& uri) {
+    x509::Extensions wanted;
+    if (!uri.empty()) wanted.sans = {.uris = {uri}, .critical = true};
+    const auto key = *x509::PrivateKey::Generate(x509::KeyType::kEcdsaP256);
+    return x509::Csr::Create(key, {}, wanted)->ToPem();
+  }
+  std::vector<std::string> Issue(const authn::Caller& caller,
+                                 const std::string& csr = Csr(kSleep)) {
+    const auto issued = plane_.Issue(caller, {.csr = csr, .ttl = absl::Hours(1)});
+    EXPECT_TRUE(issued.ok()) << issued.status();
+    return issued.ok() ? issued->chain : std::vector<std::string>();
+  }
+  std::vector<x509::Certificate> ChainOf(const std::vector<std::string>& elements) {
+    std::vector<x509::Certificate> chain;
+    for (size_t i = 0; i + 1 < elements.size(); ++i) {
+      chain.push_back(x509::ParsePemCertificates(elements[i])->front());
+    }
+    return chain;
+  }
+  std::vector<std::string> Instances() {
+    std::vector<std::string> instances;
+    const auto fleet = plane_.ListFleet();
+    for (const auto& workload : fleet.workloads()) instances.push_back(workload.instance());
+    return instances;
+  }
+
+  FakeClock clock_{TestNow()};
+  ManualExecutor executor_{clock_};
+  store::MemoryStore store_{"lineage"};
+  Metrics metrics_;
+  const TestPki a_ = TestPki::Make("intermediateA");
+  ControlPlane plane_;
+};
+
+TEST_F(ControlPlaneAccountsTest, ATokenGivesTheAccountsCertificateHoweverStockAgentsAsk) {
+  const auto caller = Authenticate(Showing(Jwt("one")));
+  ASSERT_TRUE(caller.ok()) << caller.status();
+  EXPECT_EQ(caller->id.ToString(), kSleep);
+  EXPECT_EQ(caller->proof, authn::Caller::Proof::kServiceAccount);
+  for (const std::string& csr :
+       {std::string(kGoCsr), Csr(kSleep), Csr(""), Csr("spiffe://evil.td/ns/default/sa/httpbin")}) {
+    const std::vector<std::string> chain = Issue(*caller, csr);
+    ASSERT_THAT(chain, SizeIs(3)) << "leaf, intermediate, all roots";
+    EXPECT_EQ(ChainOf(chain)[0].SpiffeId()->ToString(), kSleep);
+    EXPECT_EQ(chain[2], plane_.trust()->bundle.ToPem());
+  }
+}
+
+TEST_F(ControlPlaneAccountsTest, EachPodIsAWorkloadAndRenewsItsOwnRecord) {
+  for (const char* token : {"one", "two", "one", "one"}) {
+    Issue(*Authenticate(Showing(Jwt(token))));
+  }
+  EXPECT_THAT(Instances(), ElementsAre("pod:1", "pod:2"));
+  Issue(*Authenticate(Showing(Jwt("no pod"))));
+  EXPECT_THAT(Instances(), ElementsAre("pod:1", "pod:2", HasSubstr("token:")));
+  executor_.Advance(absl::Seconds(1));
+  EXPECT_THAT(*store_.LoadPopulation(), SizeIs(3));
+}
+
+TEST_F(ControlPlaneAccountsTest, ARefusedTokenGivesNothingAndIsCounted) {
+  const absl::Status refused = Authenticate(Showing(Jwt("bad"))).status();
+  EXPECT_EQ(refused, absl::UnauthenticatedError("it has expired"));
+  EXPECT_THAT(metrics_.Text(), HasSubstr("citadel_server_authentication_failure_count 1"));
+}
+
+TEST_F(ControlPlaneAccountsTest, ACertificateThatVerifiesBeatsTheToken) {
+  authn::Credentials shown = Showing(Jwt("one"));
+  shown.peer_chain = ChainOf(Issue(*Authenticate(shown)));
+  shown.bearer = Jwt("bad");
+  const auto caller = Authenticate(shown);
+  ASSERT_TRUE(caller.ok()) << caller.status();
+  EXPECT_EQ(caller->proof, authn::Caller::Proof::kCertificate);
+}
+
+TEST_F(ControlPlaneAccountsTest, BesideACertificateThatDoesNotTheTokenDecides) {
+  authn::Credentials shown = Showing(Jwt("one"));
+  shown.peer_chain = ChainOf(Issue(*Authenticate(shown)));
+  clock_.Advance(absl::Hours(2));
+  auto caller = Authenticate(shown);
+  ASSERT_TRUE(caller.ok()) << "expired: " << caller.status();
+  EXPECT_EQ(caller->proof, authn::Caller::Proof::kServiceAccount);
+
+  const authn::testing::TestCa stranger(clock_.Now(), "Root CA", false);
+  shown.peer_chain = stranger
+                         .Issue({.not_before = clock_.Now() - absl::Minutes(1),
+                                 .not_after = clock_.Now() + absl::Hours(1)})
+                         .chain;
+  EXPECT_TRUE(Authenticate(shown).ok()) << "of a root that nobody here knows";
+  shown.peer_chain.clear();
+  shown.peer_chain_malformed = true;
+  EXPECT_TRUE(Authenticate(shown).ok());
+
+  shown = Showing(Jwt("bad"));
+  shown.peer_chain = ChainOf(Issue(*Authenticate(Showing(Jwt("one")))));
+  clock_.Advance(absl::Hours(2));
+  EXPECT_THAT(std::string(Authenticate(shown).status().message()),
+              AllOf(HasSubstr("it has expired; nor is the certificate"), HasSubstr("expired at")));
+}
+
+TEST_F(ControlPlaneAccountsTest, JoinTokensAndTrustStreamsAreAsBefore) {
+  control::v1::CreateTokenRequest request;
+  request.set_spiffe_id(kSleep);
+  const Secret join(plane_.CreateToken(request)->token());
+  EXPECT_EQ(Authenticate(Showing(join))->proof, authn::Caller::Proof::kJoinToken);
+  EXPECT_EQ(Authenticate(Showing(Secret("cjt_x"))).status().code(),
+            absl::StatusCode::kUnauthenticated);
+  EXPECT_EQ(plane_.Authenticate(Showing(Jwt("one"))).status().code(),
+            absl::StatusCode::kUnauthenticated);
+  EXPECT_FALSE(plane_.Connected(*Authenticate(Showing(Jwt("one"))), {}).ok());
+}
+
+}  // namespace
+}  // namespace capstan::server

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "server/service_accounts.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "authn/service_account.h"
+#include "authn/token.h"
+#include "base/log.h"
+#include "base/status.h"
+#include "kube/client.h"
+
+namespace capstan::server {
+namespace {
+
+constexpr size_t kMostOfAName = 128;  // in messages
+
+// Tokens are asked about on a few threads that nothing else waits for.
+kube::Client::Options ForReviews() {
+  kube::Client::Options options;
+  options.timeout = absl::Seconds(5);
+  options.per_second = 1000;
+  options.burst = 1000;
+  return options;
+}
+
+absl::StatusOr<RemoteCluster> ParseOne(const std::string& text) {
+  const size_t equals = text.find('=');
+  const size_t hash = text.rfind('#');
+  RemoteCluster cluster{text.substr(0, equals), "", ""};
+  if (equals != std::string::npos) {
+    cluster.kubeconfig = text.substr(equals + 1);
+    if (hash != std::string::npos && hash > equals) {
+      cluster.kubeconfig = text.substr(equals + 1, hash - equals - 1);
+      cluster.context = text.substr(hash + 1);
+    }
+  }
+  if (!cluster.name.empty() && !cluster.kubeconfig.empty()) return cluster;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", text,
+      "\" is not NAME=KUBECONFIG or NAME=KUBECONFIG#CONTEXT: the cluster's name as its "
+      "workloads give it, and a kubeconfig file"));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<RemoteCluster>> ParseRemoteClusters(std::string_view text) {
+  std::vector<RemoteCluster> clusters;
+  for (const auto part : absl::StrSplit(std::string(text), ',', absl::SkipWhitespace())) {
+    CAPSTAN_ASSIGN_OR_RETURN(RemoteCluster cluster,
+                             ParseOne(std::string(absl::StripAsciiWhitespace(part))));
+    clusters.push_back(std::move(cluster));
+  }
+  return clusters;
+}
+
+std::string ToString(const std::vector<RemoteCluster>& clusters) {
+  return absl::StrJoin(clusters, ",", [](std::string* out, const RemoteCluster& cluster) {
+    absl::StrAppend(out, cluster.name, "=", cluster.kubeconfig, cluster.context.empty() ? "" : "#",
+                    cluster.context);
+  });
+}
+
+void ServiceAccounts::Authenticate(const authn::Credentials& shown, Done done) {
+  if (!shown.bearer.has_value() || !authn::LooksLikeJwt(*shown.bearer)) {
+    done(absl::UnauthenticatedError(
+        "what was shown as a bearer token is neither a join token of capstand nor a JSON Web "
+        "Token"));
+    return;
+  }
+  TokenReviewer* reviewer = ReviewerOf(shown.cluster);
+  if (reviewer == nullptr) {
+    const std::string named = absl::CEscape(shown.cluster.substr(0, kMostOfAName));
+    log::Info("a token of a cluster that is not known here",
+              {{"peer", shown.peer}, {"cluster", named}, {"known", Known()}});
+    done(absl::UnauthenticatedError(
+        absl::StrCat("cluster \"", named, "\" (metadata \"clusterid\") is not known here")));
+    return;
+  }
+  std::string hash = authn::HashToken(*shown.bearer);
+  reviewer->Ask(hash, *shown.bearer,
+                [this, hash, done = std::move(done)](const TokenReviews::Answer& account) {
+                  if (!account.ok()) {
+                    done(account.status());
+                    return;
+                  }
+                  absl::StatusOr<authn::Caller> caller =
+                      authn::CallerOf(*account, trust_domain_, hash);
+                  // The API server vouches for a name that no identity can be made of.
+                  if (!caller.ok()) caller = absl::UnauthenticatedError(caller.status().message());
+                  done(std::move(caller));
+                });
+}
+
+void ServiceAccounts::Stop() {
+  for (const Cluster& cluster : clusters_) cluster.reviewer->Stop();
+}
+
+TokenReviewer* ServiceAccounts::ReviewerOf(const std::string& cluster) const {
+  if (cluster.empty()) return clusters_.empty() ? nullptr : clusters_.front().reviewer.get();
+  for (const Cluster& known : clusters_) {
+    if (std::find(known.names.begin(), known.names.end(), cluster) != known.names.end()) {
+      return known.reviewer.get();
+    }
+  }
+  return nullptr;
+}
+
+std::string ServiceAccounts::Known() const {
+  return absl::StrJoin(clusters_, ", ", [](std::string* out, const Cluster& cluster) {
+    absl::StrAppend(out, absl::StrJoin(cluster.names, ", "));
+  });
+}
+
+ServiceAccounts::Cluster ClusterAt(kube::Access access, std::vector<std::string> names,
+                                   std::vector<std::string> audiences, Clock& clock,
+                                   Metrics& metrics) {
+  auto client = std::make_shared<kube::Client>(std::move(access), clock, ForReviews());
+  const std::string label = names.front();
+  auto review = [client = std::move(client), audiences = std::move(audiences)](
+                    const Secret& token) { return kube::ReviewToken(*client, token, audiences); };
+  return {std::move(names),
+          std::make_unique<TokenReviewer>(label, std::move(review), clock, metrics)};
+}
+
+}  // namespace capstan::server

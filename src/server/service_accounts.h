@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "authn/caller.h"
+#include "base/clock.h"
+#include "base/metrics.h"
+#include "kube/access.h"
+#include "server/token_reviewer.h"
+#include "spiffe/spiffe_id.h"
+
+namespace capstan::server {
+
+// Another cluster whose service accounts are callers, as the operator declared: its name, and a
+// kubeconfig file with a context of it ("": its current one).
+struct RemoteCluster {
+  std::string name;
+  std::string kubeconfig;
+  std::string context;
+  friend bool operator==(const RemoteCluster&, const RemoteCluster&) = default;
+};
+
+// "NAME=KUBECONFIG[#CONTEXT]", joined by commas.
+absl::StatusOr<std::vector<RemoteCluster>> ParseRemoteClusters(std::string_view text);
+std::string ToString(const std::vector<RemoteCluster>& clusters);
+
+// Callers with tokens of Kubernetes' service accounts, of one or several clusters. Thread-safe.
+class ServiceAccounts {
+ public:
+  struct Cluster {
+    std::vector<std::string> names;  // that callers may give
+    std::unique_ptr<TokenReviewer> reviewer;
+  };
+  // The first is the primary one: also of callers who name none.
+  ServiceAccounts(spiffe::TrustDomain trust_domain, std::vector<Cluster> clusters)
+      : trust_domain_(std::move(trust_domain)), clusters_(std::move(clusters)) {}
+
+  using Done = std::function<void(absl::StatusOr<authn::Caller>)>;
+  // Who shows `shown.bearer`. `done` is called once, within this call or later from another thread.
+  // The errors of TokenReviewer; Unauthenticated also for a cluster that is not known here.
+  void Authenticate(const authn::Credentials& shown, Done done);
+  // Nobody waits any more, and nobody is asked.
+  void Stop();
+
+ private:
+  TokenReviewer* ReviewerOf(const std::string& cluster) const;
+  std::string Known() const;
+
+  const spiffe::TrustDomain trust_domain_;
+  const std::vector<Cluster> clusters_;
+};
+
+// A cluster whose API server is asked, with a client of its own. `clock` and `metrics` outlive it.
+ServiceAccounts::Cluster ClusterAt(kube::Access access, std::vector<std::string> names,
+                                   std::vector<std::string> audiences, Clock& clock,
+                                   Metrics& metrics);
+
+}  // namespace capstan::server
