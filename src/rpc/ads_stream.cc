@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "authn/service_account.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "rpc/status.h"
@@ -25,7 +26,9 @@ void AdsStream::Authenticated(const absl::StatusOr<authn::Caller>& caller) {
   }
   caller_ = *caller;
   identity_ = caller_->id.ToString();
-  instance_ = authn::InstanceOf(*caller_);
+  if (caller_->proof == authn::Caller::Proof::kServiceAccount) {
+    instance_ = authn::InstanceOf(*caller_);
+  }
   MutexLock lock(mutex_);
   if (!end_.has_value()) StartRead(&incoming_);
 }
@@ -57,7 +60,13 @@ absl::Status AdsStream::Handle(const grpc::ByteBuffer& bytes) {
   return request.type_url == pcds::kProxyConfigType ? Report() : absl::OkStatus();
 }
 
+// Only whoever shows a pod's token is a workload of its own; who shows a certificate, as agents
+// outside of Kubernetes do, gets the roots.
 absl::Status AdsStream::Join() {
+  if (caller_->proof != authn::Caller::Proof::kServiceAccount) {
+    Push(set_.Subscribed(*this));
+    return absl::OkStatus();
+  }
   CAPSTAN_ASSIGN_OR_RETURN(generation_, plane_.StockConnected(*caller_, instance_));
   Push(set_.Subscribed(*this));
   return Report();

@@ -16,6 +16,8 @@
 
 #include "base/log.h"
 #include "base/status.h"
+#include "rpc/ads_hub.h"
+#include "rpc/ads_service.h"
 #include "rpc/ca_service.h"
 #include "rpc/control_service.h"
 #include "rpc/fleet_service.h"
@@ -80,7 +82,9 @@ class GrpcServer final : public Server {
       : options_(options),
         authenticator_(plane),
         hub_(plane, clock, {.max_streams = options.max_trust_streams}),
+        ads_hub_(plane, {.max_streams = options.max_trust_streams}),
         ca_(plane, authenticator_),
+        ads_(authenticator_, ads_hub_),
         fleet_(plane, authenticator_, hub_, clock),
         control_(plane),
         credentials_(ReloadingServerCredentials(plane)) {}
@@ -100,10 +104,12 @@ class GrpcServer final : public Server {
       return;
     }
     hub_.EndAll();
+    ads_hub_.EndAll();
     operator_listener_ = nullptr;
     ShutDown(operator_);
     ShutDown(workloads_);
     hub_.Stop();
+    ads_hub_.Stop();
   }
 
  private:
@@ -121,6 +127,7 @@ class GrpcServer final : public Server {
     builder.AddListeningPort(options_.listen, credentials_, &port_);
     builder.RegisterService(&ca_);
     builder.RegisterService(&fleet_);
+    builder.RegisterService(&ads_);
     workloads_ = builder.BuildAndStart();
     if (workloads_ == nullptr || port_ == 0) {
       return absl::InternalError(absl::StrCat(
@@ -166,7 +173,9 @@ class GrpcServer final : public Server {
   const ServerOptions options_;
   CallAuthenticator authenticator_;
   TrustHub hub_;
+  AdsHub ads_hub_;
   CaService ca_;
+  AdsService ads_;
   FleetService fleet_;
   ControlService control_;
   const std::shared_ptr<grpc::ServerCredentials> credentials_;
