@@ -20,6 +20,7 @@
 #include "rotation/preflight.h"
 #include "rotation/probing.h"
 #include "rpc/control_plane.h"
+#include "server/bootstrap_places.h"
 #include "server/ca_source.h"
 #include "server/canary_view.h"
 #include "server/expiries.h"
@@ -87,6 +88,8 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   trust::ParseOptions parse_options() const;
   // What Reload() calls; set before the first call can come.
   void set_reload(std::function<absl::StatusOr<Outcome>()> reload) { reload_ = std::move(reload); }
+  // More that a gate asks for; it outlives every call. Set before Start().
+  void set_bootstrap_places(BootstrapPlaces* places) { places_ = places; }
   // What agents are told, once the port is known.
   void set_addresses(std::string listen, std::string advertise);
 
@@ -204,6 +207,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   Subscribers subscribers_;
   PopulationWriter population_;
   std::function<absl::StatusOr<Outcome>()> reload_;
+  BootstrapPlaces* places_ = nullptr;  // null: there are none
 
   HistoryReader history_;
   Published<rpc::ServingCertificate> serving_;
