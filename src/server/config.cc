@@ -37,6 +37,13 @@ void AddKubernetes(Settings& settings, Config& config) {
       &config.kubeconfig);
   settings.Text("kube-context", "context of the kubeconfig file; none: its current one",
                 &config.kube_context);
+  settings.Bool("root-config-maps",
+                "keep the ConfigMap istio-ca-root-cert of every namespace at the trust bundle",
+                &config.root_config_maps);
+  settings.Duration("config-map-propagation",
+                    "how long kubelet may take to bring a ConfigMap that changed to its pods: "
+                    "before that, no new root is relied upon",
+                    &config.config_map_propagation, absl::ZeroDuration());
 }
 
 void AddCa(Settings& settings, Config& config) {
@@ -298,13 +305,16 @@ absl::Status Complete(const Settings& settings, Config& config) {
 absl::Status FindKubernetes(const Settings& settings, const Settings::Environment& environment,
                             Config& config) {
   CAPSTAN_ASSIGN_OR_RETURN(const auto secret, SecretNamed(config.cacerts));
-  if (!secret.has_value()) return absl::OkStatus();
+  if (!secret.has_value() && !config.root_config_maps) return absl::OkStatus();
+  const std::string who =
+      secret.has_value() ? absl::StrCat(settings.Origin("cacerts"), ": ", config.cacerts)
+                         : absl::StrCat(settings.Origin("root-config-maps"), ": root-config-maps");
   const absl::StatusOr<kube::Access> access =
       config.kubeconfig.empty() ? kube::InCluster(environment)
                                 : kube::ReadKubeconfig(config.kubeconfig, config.kube_context);
   if (!access.ok()) {
-    return Annotate(access.status(), absl::StrCat(settings.Origin("cacerts"), ": ", config.cacerts,
-                                                  " needs a Kubernetes API server (--kubeconfig)"));
+    return Annotate(access.status(),
+                    absl::StrCat(who, " needs a Kubernetes API server (--kubeconfig)"));
   }
   config.kube = *access;
   return absl::OkStatus();

@@ -28,6 +28,8 @@ struct Config {
   std::string kubeconfig;
   std::string kube_context;          // "": the file's current one
   std::optional<kube::Access> kube;  // nullopt: nothing needs one
+  bool root_config_maps = false;
+  absl::Duration config_map_propagation = absl::Seconds(90);
   std::string listen = "0.0.0.0:15012";
   std::string advertise;  // "": derived from `listen`
   std::vector<std::string> serving_names;
