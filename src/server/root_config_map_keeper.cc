@@ -182,10 +182,14 @@ void RootConfigMapKeeper::Work() {
   {
     MutexLock lock(mutex_);
     now = clock_.Monotonic();
-    done = machine_.TakeDone(now);
     next = machine_.Take(now);
+    if (!next.write.has_value()) done = machine_.TakeDone(now);
   }
-  ShowCounts();
+  // Counting looks at all of them: not for each of thousands of writes.
+  if (!next.write.has_value() || now - shown_at_ >= absl::Seconds(1)) {
+    shown_at_ = now;
+    ShowCounts();
+  }
   if (done.has_value()) {
     log::Info(absl::StrCat(done->maps, " ConfigMaps ", kRootConfigMap, " hold bundle ",
                            done->bundle.sequence),

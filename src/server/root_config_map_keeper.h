@@ -69,6 +69,7 @@ class RootConfigMapKeeper final : public BootstrapPlaces {
   // The loop's.
   Timer timer_;
   GaugeSet gauges_;
+  absl::Duration shown_at_ = -absl::InfiniteDuration();
   bool server_fails_ = false;
   std::array<bool, 2> troubled_ = {};  // each its watch's
   std::shared_ptr<void> subscription_;
