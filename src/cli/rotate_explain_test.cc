@@ -100,7 +100,7 @@ TEST(ExplainText, NamesWhoDependsOnTheOldRootWithUntil) {
 
 TEST(ExplainText, EveryKindHasItsRemedy) {
   for (const std::string kind :
-       {"laggard", "absent", "unproven", "join-file", "foreign", "unrecorded"}) {
+       {"laggard", "absent", "unproven", "join-file", "foreign", "unrecorded", "bootstrap"}) {
     const std::string text = ExplainText(HeldBy(kind, "who"), false);
     EXPECT_THAT(text, AllOf(HasSubstr("  " + kind + " (1): "), HasSubstr("    do: "),
                             HasSubstr("which costs: "),

@@ -60,7 +60,7 @@ struct Kind {
   Advice advice;
 };
 
-constexpr std::array<Kind, 8> kKinds = {{
+constexpr std::array<Kind, 9> kKinds = {{
     {"laggard",
      {"connected, and not there yet",
       "read its reason. A NACK: mend what it names, then reload that proxy. No consumer connected: "
@@ -96,6 +96,12 @@ constexpr std::array<Kind, 8> kKinds = {{
     {"clock",
      {"the control plane's clock is not confirmed, and by a wrong one no gate opens",
       "mend the clock that is wrong (NTP), or connect an agent; this is never passed over", false}},
+    {"bootstrap",
+     {"a place from which others take their first trust (a ConfigMap) lacks the new root, or has "
+      "not had it for long enough",
+      "read its reason. It is written by itself; an error names what is in the way: a role that "
+      "capstand lacks, a ConfigMap that is immutable, another program that writes it too",
+      true}},
     {"canary",
      {"nobody of the canary is left, so that it shows nothing",
       "start a workload that it selects, or roll back and select others", true}},
@@ -188,6 +194,9 @@ Advice AdviceFor(std::string_view kind) {
 
 std::string_view CostOf(std::string_view kind, std::string_view gate) {
   if (kind == "join-file") return "an agent that starts with it does not find the control plane";
+  if (kind == "bootstrap") {
+    return "what starts there does not find the control plane, or refuses peers with a new leaf";
+  }
   if (kind == "canary") return "the new authority signs for everybody without having been tried";
   if (kind == "foreign") return "whoever shows a leaf of theirs is refused once the root has left";
   if (kind == "unrecorded") {

@@ -82,6 +82,8 @@ std::string_view HolderKindName(Holder::Kind kind) {
       return "unrecorded";
     case Holder::Kind::kClock:
       return "clock";
+    case Holder::Kind::kBootstrap:
+      return "bootstrap";
     case Holder::Kind::kCanary:
       return "canary";
   }

@@ -48,6 +48,12 @@ absl::Duration SinceWhen(const std::map<std::string, absl::Duration>& before,
   return known == before.end() ? now.monotonic : known->second;
 }
 
+// What comes to be while a gate soaks, a workload or a namespace, lacks something for a moment.
+bool MayBeNew(Holder::Kind kind) {
+  return kind == Holder::Kind::kLaggard || kind == Holder::Kind::kAbsent ||
+         kind == Holder::Kind::kBootstrap;
+}
+
 absl::Duration SoakOf(GateKind kind, const Policy& policy) {
   return kind == GateKind::kCanary ? std::max(policy.soak, kLeastCanarySoak) : policy.soak;
 }
@@ -104,7 +110,7 @@ bool Machine::Returns(const Holder& holder, const std::map<std::string, absl::Du
 bool Machine::OnlyBlinks(const std::vector<Holder>& holders, Instant now) {
   const std::map<std::string, absl::Duration> before = std::exchange(blinking_, {});
   for (const Holder& holder : holders) {
-    if (holder.kind != Holder::Kind::kLaggard && holder.kind != Holder::Kind::kAbsent) return false;
+    if (!MayBeNew(holder.kind)) return false;
     const absl::Duration since = SinceWhen(before, holder.name, now);
     if (now.monotonic - since > kBlink) return false;
     blinking_[holder.name] = since;

@@ -22,9 +22,10 @@ struct Instant {
 
 struct Policy {
   // How long a gate's conditions must have held before it opens. Somebody who lags or is away for
-  // a moment (kBlink), as every new workload does, keeps the gate shut for that moment and does not
-  // begin the soak anew. Whose agent connects anew, as with every renewed credential, and lacked
-  // nothing when it was heard of last, does not even that: in a large mesh there always is one.
+  // a moment (kBlink), as every new workload and namespace does, keeps the gate shut for that
+  // moment and does not begin the soak anew. Whose agent connects anew, as with every renewed
+  // credential, and lacked nothing when it was heard of last, does not even that: in a large mesh
+  // there always is one.
   absl::Duration soak = absl::Seconds(30);
   // How long somebody absent is waited for, from the beginning of the phase; InfiniteDuration():
   // until the last leaf it may hold has expired.

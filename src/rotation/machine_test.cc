@@ -117,6 +117,19 @@ TEST_F(MachineTest, OneWhoIsNotThereHoldsAndTheSoakBeginsAnew) {
   EXPECT_EQ(Decide().gate.soak_left, absl::Seconds(30));
 }
 
+TEST_F(MachineTest, ANewNamespaceKeepsItShutForAMomentAndTheSoakGoesOn) {
+  Walk();
+  Pass(absl::Seconds(20));
+  seen_.holders = {Somebody(Holder::Kind::kBootstrap)};
+  EXPECT_FALSE(Decide().step.has_value());
+  EXPECT_THAT(Decide().gate.summary, HasSubstr("1 bootstrap"));
+  EXPECT_EQ(Decide().gate.soak_left, absl::Seconds(10));
+  Pass(kBlink + absl::Seconds(1));
+  EXPECT_FALSE(Decide().step.has_value());
+  seen_.holders.clear();
+  EXPECT_EQ(Decide().gate.soak_left, absl::Seconds(30)) << "that was more than a moment";
+}
+
 TEST_F(MachineTest, WhoIsAwayForAMomentKeepsItShutAndTheSoakGoesOn) {
   Walk();
   for (int i = 0; i < 6; ++i) {  // in turn, for longer than the soak together

@@ -22,6 +22,7 @@ struct Holder {
     kForeign,     // leaves that others may have signed under a root that is to leave
     kUnrecorded,  // leaves of ours whose record may have been lost in a crash
     kClock,       // the control plane's clock is not confirmed
+    kBootstrap,   // a place from which others take their first trust, without the new root
     kCanary,      // nobody is left of the canary, so that it shows nothing
   };
   Kind kind = Kind::kLaggard;

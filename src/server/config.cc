@@ -40,6 +40,13 @@ void AddKubernetes(Settings& settings, Config& config) {
       &config.kubeconfig);
   settings.Text("kube-context", "context of the kubeconfig file; none: its current one",
                 &config.kube_context);
+  settings.Bool("root-config-maps",
+                "keep the ConfigMap istio-ca-root-cert of every namespace at the trust bundle",
+                &config.root_config_maps);
+  settings.Duration("config-map-propagation",
+                    "how long kubelet may take to bring a ConfigMap that changed to its pods: "
+                    "before that, no new root is relied upon",
+                    &config.config_map_propagation, absl::ZeroDuration());
 }
 
 void AddServiceAccounts(Settings& settings, Config& config) {
@@ -347,6 +354,7 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> NeedsOf(const C
   CAPSTAN_ASSIGN_OR_RETURN(const auto secret, SecretNamed(config.cacerts));
   if (secret.has_value()) needs.emplace_back("cacerts", config.cacerts);
   if (config.service_accounts) needs.emplace_back("service-accounts", "true");
+  if (config.root_config_maps) needs.emplace_back("root-config-maps", "true");
   return needs;
 }
 

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "absl/strings/str_cat.h"
+#include "base/files.h"
 #include "base/strings.h"
 #include "server/host.h"
 #include "server/serving.h"
@@ -107,6 +108,28 @@ TEST(ConfigTest, HowARotationIsWalked) {
   EXPECT_THAT(Refusal({"--reload", "now"}), HasSubstr("neither gated nor immediate"));
   EXPECT_THAT(Refusal({"--rotation-absent", "later"}), HasSubstr("nor wait"));
   EXPECT_THAT(Load({"--print-config"})->output, HasSubstr("rotation-absent: wait"));
+}
+
+TEST(ConfigTest, ConfigMapsNeedAnApiServer) {
+  EXPECT_FALSE(Load({})->config.root_config_maps);
+  EXPECT_THAT(std::string(Load({"--root-config-maps"}).status().message()),
+              HasSubstr("--root-config-maps: root-config-maps needs a Kubernetes API server"));
+  const std::string file = absl::StrCat(::testing::TempDir(), "/kubeconfig");
+  ASSERT_TRUE(WriteFileAtomically(file,
+                                  "current-context: c\n"
+                                  "contexts: [{name: c, context: {cluster: k, user: u}}]\n"
+                                  "clusters: [{name: k, cluster: {server: 'https://k:6443', "
+                                  "certificate-authority-data: QQ==}}]\n"
+                                  "users: [{name: u, user: {token: t}}]\n",
+                                  0600, Overwrite::kReplace)
+                  .ok());
+  const Config config =
+      Load({"--root-config-maps", "--kubeconfig", file.c_str(), "--config-map-propagation", "0s"})
+          ->config;
+  ASSERT_TRUE(config.kube.has_value());
+  EXPECT_EQ(config.kube->server, "https://k:6443");
+  EXPECT_EQ(config.config_map_propagation, absl::ZeroDuration());
+  EXPECT_EQ(Load({})->config.config_map_propagation, absl::Seconds(90));
 }
 
 TEST(ConfigTest, WhatIsRotatedByTheClock) {

@@ -158,7 +158,12 @@ rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Ti
     seen.clock_offset = clock_witness_();
     seen.clock_witness = "the API server's clock";
   }
-  if (!AsksForJoinFiles(gate)) return seen;
+  if (!AsksForFirstTrust(gate)) return seen;
+  if (places_ != nullptr) {
+    for (rotation::Holder& holder : places_->Lacking(gate.bundle, clock_.Monotonic())) {
+      seen.holders.push_back(std::move(holder));
+    }
+  }
   absl::StatusOr<std::vector<store::TokenRecord>> open = store_.OpenTokens(now);
   if (!open.ok()) {
     // Nobody knows how many there are: that is no open gate.

@@ -20,6 +20,7 @@
 #include "rotation/preflight.h"
 #include "rotation/probing.h"
 #include "rpc/control_plane.h"
+#include "server/bootstrap_places.h"
 #include "server/ca_source.h"
 #include "server/canary_view.h"
 #include "server/expiries.h"
@@ -95,6 +96,8 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   void set_clock_witness(std::function<std::optional<absl::Duration>()> witness) {
     clock_witness_ = std::move(witness);
   }
+  // More that a gate asks for; it outlives every call. Set before Start().
+  void set_bootstrap_places(BootstrapPlaces* places) { places_ = places; }
   // What agents are told, once the port is known.
   void set_addresses(std::string listen, std::string advertise);
 
@@ -221,6 +224,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   PopulationWriter population_;
   std::function<absl::StatusOr<Outcome>()> reload_;
   std::function<std::optional<absl::Duration>()> clock_witness_;
+  BootstrapPlaces* places_ = nullptr;  // null: there are none
 
   HistoryReader history_;
   Published<rpc::ServingCertificate> serving_;

@@ -30,6 +30,7 @@
 #include "server/control_plane.h"
 #include "server/directory_watcher.h"
 #include "server/host.h"
+#include "server/root_config_map_keeper.h"
 #include "server/story.h"
 #include "store/sqlite_store.h"
 
@@ -141,6 +142,7 @@ class Daemon {
  private:
   absl::Status Prepare();
   void MakeSource();
+  void KeepConfigMaps();
   void Follow();
   absl::Status FirstCa();
   absl::Status StartHttp();
@@ -169,6 +171,7 @@ class Daemon {
   std::unique_ptr<EventLoop> background_;
   std::shared_ptr<ServiceAccounts> service_accounts_;  // null: their tokens are not taken
   std::unique_ptr<ControlPlane> plane_;
+  std::unique_ptr<RootConfigMapKeeper> root_config_maps_;  // null: they are not kept
   std::unique_ptr<CaFollower> follower_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
@@ -196,6 +199,7 @@ absl::Status Daemon::Prepare() {
     api_server_clock_ = std::make_unique<ApiServerClock>(*kube_, clock_);
     plane_->set_clock_witness([this] { return api_server_clock_->offset(); });
   }
+  KeepConfigMaps();
   CAPSTAN_RETURN_IF_ERROR(plane_->Start());
   if (plane_->has_ca()) {
     log::Info("the CA is the state's, whatever the CA source holds by now");
@@ -212,6 +216,13 @@ void Daemon::MakeSource() {
   } else {
     directory_ = std::make_shared<CaDirectory>(config_.cacerts);
   }
+}
+
+void Daemon::KeepConfigMaps() {
+  if (!config_.root_config_maps) return;
+  root_config_maps_ = std::make_unique<RootConfigMapKeeper>(*kube_, *plane_, clock_, metrics_,
+                                                            config_.config_map_propagation);
+  plane_->set_bootstrap_places(root_config_maps_.get());
 }
 
 void Daemon::Follow() {
@@ -336,6 +347,7 @@ void Daemon::Shutdown() {
   http_.reset();
   if (background_ != nullptr) background_->Stop();
   server_.reset();
+  root_config_maps_.reset();
   if (plane_ == nullptr) return;
   if (absl::Status flushed = plane_->Flush(); !flushed.ok()) {
     log::Error("the population could not be written down; the next start takes it for lost",

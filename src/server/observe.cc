@@ -144,7 +144,7 @@ rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::G
   return seen;
 }
 
-bool AsksForJoinFiles(const rotation::Gate& gate) {
+bool AsksForFirstTrust(const rotation::Gate& gate) {
   return gate.kind == GateKind::kTrust || gate.kind == GateKind::kCanary ||
          gate.kind == GateKind::kAgents;
 }

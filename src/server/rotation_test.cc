@@ -41,6 +41,23 @@ struct Agent {
   std::vector<fleet::v1::ProbeResult> probes = {};
 };
 
+// Tells what the test says, of the bundles that it was asked for.
+class FakePlaces final : public BootstrapPlaces {
+ public:
+  std::vector<rotation::Holder> Lacking(const trust::BundleVersion& bundle,
+                                        absl::Duration now) override {
+    asked_sequence = bundle.sequence;
+    return lacks_now() ? lacking : std::vector<rotation::Holder>();
+  }
+  void Lacks(const std::string& ns) {
+    lacking.push_back(
+        {rotation::Holder::Kind::kBootstrap, absl::StrCat("config-map:", ns), "it lacks it"});
+  }
+  std::vector<rotation::Holder> lacking;
+  std::function<bool()> lacks_now = [] { return true; };
+  int64_t asked_sequence = 0;
+};
+
 class RotationTest : public ::testing::Test {
  protected:
   RotationTest() { Restart(); }
@@ -61,6 +78,7 @@ class RotationTest : public ::testing::Test {
         *keystore::SealedKeys::Open(seal_key_, keystore::SealedKeys::IfMissing::kCreate,
                                     SystemRandom()),
         clock_, SystemRandom(), executor_, *metrics_);
+    plane_->set_bootstrap_places(&places_);
     ASSERT_TRUE(plane_->Start().ok());
   }
 
@@ -144,6 +162,7 @@ class RotationTest : public ::testing::Test {
 
   absl::Duration foreign_leaf_ttl_ = absl::ZeroDuration();
   std::vector<ForeignSigner> foreign_signers_;
+  FakePlaces places_;
   FakeClock clock_{TestNow()};
   ManualExecutor executor_{clock_};
   const std::string seal_key_ = absl::StrCat(::testing::TempDir(), "/seal-", SystemRandom().Uuid());
@@ -351,6 +370,47 @@ TEST_F(RotationTest, AnUnusedJoinFileWithoutTheNewRootHoldsIt) {
   EXPECT_THAT(View().decision.gate.summary, HasSubstr("join-file"));
   Pass(absl::Seconds(60), {});
   EXPECT_EQ(plane_->trust()->issuer, b_.authority().id);
+}
+
+TEST_F(RotationTest, WhereOthersTakeTheirFirstTrustTheNewRootIsBeforeItIsReliedUpon) {
+  const auto serving_root = [&] { return plane_->GetStatus().serving_root_fingerprint(); };
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Acknowledge(one);
+  ASSERT_TRUE(Offer(b_).ok());
+  Acknowledge(one);
+  places_.Lacks("web");
+  Pass(absl::Seconds(30), {&one});
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id);
+  EXPECT_EQ(places_.asked_sequence, 2);
+  EXPECT_THAT(View().decision.gate.summary, HasSubstr("1 bootstrap; config-map:web: it lacks it"));
+  places_.lacking.clear();
+  Pass(absl::Seconds(12), {&one});
+  EXPECT_EQ(plane_->trust()->issuer, b_.authority().id);
+  EXPECT_EQ(serving_root(), RootOf(b_).FingerprintHex());
+}
+
+TEST_F(RotationTest, TheControlPlanesOwnCertificateWaitsForThemToo) {
+  const auto serving_root = [&] { return plane_->GetStatus().serving_root_fingerprint(); };
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Acknowledge(one);
+  ASSERT_TRUE(Offer(b_).ok());
+  Acknowledge(one);
+  places_.Lacks("web");
+  places_.lacks_now = [&] { return plane_->trust()->issuer == b_.authority().id; };
+  Pass(absl::Seconds(12), {&one});
+  ASSERT_EQ(plane_->trust()->issuer, b_.authority().id);
+  Reissue(one);
+  Pass(absl::Seconds(60), {&one});
+  EXPECT_EQ(serving_root(), RootOf(a_).FingerprintHex());
+  EXPECT_EQ(View().decision.gate.gate.kind, rotation::GateKind::kAgents);
+  EXPECT_THAT(View().decision.gate.summary, HasSubstr("1 bootstrap; config-map:web: it lacks it"));
+  EXPECT_TRUE(plane_->trust()->bundle.Contains(RootOf(a_)));
+  ASSERT_TRUE(plane_->keeper().Exclude("config-map:web", "nothing runs there").ok());
+  EXPECT_EQ(serving_root(), RootOf(b_).FingerprintHex());
+  Pass(absl::Seconds(12), {&one});
+  EXPECT_EQ(plane_->trust()->bundle, Bundle::Of({RootOf(b_)}));
 }
 
 TEST_F(RotationTest, LeavesThatOthersMayHaveSignedHoldTheLastGateOfTheirRoot) {

@@ -55,6 +55,12 @@ const std::vector<std::string>& Reasons() {
       "it is declared (foreign-signers) to sign under root ",
       "capstand ended without warning before the records of its last leaves were written",
       "the join tokens cannot be read from the state: ",
+      // bootstrap
+      "does not hold bundle ",
+      "that kubelet takes to bring it to its pods",
+      "are not known yet: ",
+      "are not written for bundle ",
+      "cannot be followed: ",
       // clock
       "no agent is connected that would confirm",
       "the control plane's clock is ",
@@ -120,7 +126,7 @@ TEST(Runbook, EveryReasonIsOneThatTheCodeGives) {
        {"fleet/standing.cc", "lifecycle/machine.cc", "rotation/canary.cc", "rotation/machine.cc",
         "rotation/schedule.cc", "server/canary_view.cc", "server/control_plane.cc",
         "server/control_plane_timer.cc", "server/foreign_signers.cc", "server/observe.cc",
-        "server/trust_keeper.cc", "server/trust_walk.cc"}) {
+        "server/root_config_maps.cc", "server/trust_keeper.cc", "server/trust_walk.cc"}) {
     const absl::StatusOr<std::string> source =
         ReadFile(absl::StrCat(CAPSTAN_SOURCE_DIR, "/src/", file));
     ASSERT_TRUE(source.ok()) << source.status();
@@ -250,7 +256,7 @@ TEST(Runbook, EveryKindOfHolderIsOnThePage) {
       ReadFile(absl::StrCat(CAPSTAN_SOURCE_DIR, "/docs/rotation.md"));
   ASSERT_TRUE(page.ok()) << page.status();
   for (Kind kind : {Kind::kLaggard, Kind::kAbsent, Kind::kUnproven, Kind::kJoinFile, Kind::kForeign,
-                    Kind::kUnrecorded, Kind::kClock, Kind::kCanary}) {
+                    Kind::kUnrecorded, Kind::kBootstrap, Kind::kClock, Kind::kCanary}) {
     EXPECT_THAT(*page, HasSubstr(absl::StrCat("\n| **", rotation::HolderKindName(kind), "**")));
   }
 }
