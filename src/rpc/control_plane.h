@@ -76,7 +76,7 @@ class ControlPlane {
   // thread of the control plane's. Unavailable: the API server cannot be asked now, and why.
   using Judged = std::function<void(absl::StatusOr<authn::Caller>)>;
   virtual void AuthenticateForCertificate(const authn::Credentials& shown, bool for_agent,
-                                          Judged judged) {
+                                          const Judged& judged) {
     judged(for_agent ? AuthenticateForCredential(shown) : Authenticate(shown));
   }
 

@@ -228,16 +228,16 @@ class FakeControlPlane : public ControlPlane {
     return shown;
   }
   void AuthenticateForCertificate(const authn::Credentials& shown, bool for_agent,
-                                  Judged judged) override {
+                                  const Judged& judged) override {
     {
       std::lock_guard lock(mutex_);
       if (hold_ && shown.bearer.has_value()) {
-        held_.emplace_back(shown, std::move(judged));
+        held_.emplace_back(shown, judged);
         changed_.notify_all();
         return;
       }
     }
-    ControlPlane::AuthenticateForCertificate(shown, for_agent, std::move(judged));
+    ControlPlane::AuthenticateForCertificate(shown, for_agent, judged);
   }
 
   absl::StatusOr<std::vector<std::string>> TrustHistory(const trust::BundleVersion& held) override {

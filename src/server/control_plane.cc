@@ -304,7 +304,7 @@ absl::StatusOr<authn::Caller> ControlPlane::AuthenticateForCredential(
 }
 
 void ControlPlane::AuthenticateForCertificate(const authn::Credentials& shown, bool for_agent,
-                                              Judged judged) {
+                                              const Judged& judged) {
   if (options_.service_accounts == nullptr || !shown.bearer.has_value() ||
       authn::HasTokenPrefix(*shown.bearer) || keeper_.trust() == nullptr) {
     judged(for_agent ? AuthenticateForCredential(shown) : Authenticate(shown));
@@ -320,7 +320,7 @@ void ControlPlane::AuthenticateForCertificate(const authn::Credentials& shown, b
     }
   }
   options_.service_accounts->Authenticate(
-      shown, [this, certificate, judged = std::move(judged)](absl::StatusOr<authn::Caller> caller) {
+      shown, [this, certificate, judged](absl::StatusOr<authn::Caller> caller) {
         if (absl::IsUnauthenticated(caller.status())) {
           metrics_.AuthenticationFailed();
           if (!certificate.ok()) {

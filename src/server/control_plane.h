@@ -114,7 +114,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& shown) override;
   absl::StatusOr<authn::Caller> AuthenticateForCredential(const authn::Credentials& shown) override;
   void AuthenticateForCertificate(const authn::Credentials& shown, bool for_agent,
-                                  Judged judged) override;
+                                  const Judged& judged) override;
   absl::StatusOr<std::vector<std::string>> TrustHistory(const trust::BundleVersion& held) override;
   absl::StatusOr<rpc::IssueResponse> Issue(const authn::Caller& caller,
                                            const rpc::IssueRequest& request) override;

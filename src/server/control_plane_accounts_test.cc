@@ -3,9 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <latch>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "authn/test_pki.h"
 #include "server/control_plane.h"
 #include "store/memory_store.h"
@@ -74,12 +75,12 @@ class ControlPlaneAccountsTest : public ::testing::Test {
 
   absl::StatusOr<authn::Caller> Authenticate(const authn::Credentials& shown) {
     absl::StatusOr<authn::Caller> caller = absl::UnknownError("");
-    absl::Notification done;
+    std::latch done(1);
     plane_.AuthenticateForCertificate(shown, false, [&](absl::StatusOr<authn::Caller> told) {
       caller = std::move(told);
-      done.Notify();
+      done.count_down();
     });
-    done.WaitForNotification();
+    done.wait();
     return caller;
   }
   static authn::Credentials Showing(const Secret& token) {

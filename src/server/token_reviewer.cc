@@ -54,13 +54,14 @@ TokenReviewer::~TokenReviewer() {
 void TokenReviewer::Ask(const std::string& hash, const Secret& token, const Done& done) {
   std::optional<TokenReviews::Answer> answer;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (stopping_) {
       answer = Stopping();
     } else {
       TokenReviews::Asked asked = reviews_.Ask(hash, done, Now());
       if (asked.review) {
         jobs_.push_back({hash, token, clock_.Monotonic()});
+        changed_.notify_one();
         return;
       }
       answer = std::move(asked.answer);
@@ -74,21 +75,21 @@ void TokenReviewer::Ask(const std::string& hash, const Secret& token, const Done
 void TokenReviewer::Stop() {
   std::vector<Done> waiting;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
     jobs_.clear();
     waiting = reviews_.Abandon();
+    changed_.notify_all();
   }
   for (const Done& done : waiting) done(Stopping());
 }
 
 void TokenReviewer::Run() {
-  const auto due = [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stopping_ || !jobs_.empty(); };
   while (true) {
     Job job;
     {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(&due));
+      MutexLock lock(mutex_);
+      while (!stopping_ && jobs_.empty()) changed_.wait(mutex_);
       if (stopping_) return;
       job = std::move(jobs_.front());
       jobs_.pop_front();
@@ -105,7 +106,7 @@ void TokenReviewer::Perform(const Job& job) {
                                  : absl::InfinitePast();
   std::vector<Done> waiting;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     waiting = reviews_.Reviewed(job.hash, answer, expires, Now());
   }
   for (const Done& done : waiting) done(answer);
@@ -139,7 +140,7 @@ TokenReviews::Answer TokenReviewer::AskServer(const Job& job) {
 // Once when it begins and once when it is over; each caller is told anyway.
 void TokenReviewer::Tell(const absl::Status& status) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(mutex_);
     if (std::exchange(trouble_, !status.ok()) == !status.ok()) return;
   }
   if (status.ok()) {

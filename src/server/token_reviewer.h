@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <condition_variable>
 #include <deque>
 #include <functional>
 #include <string>
@@ -9,10 +10,10 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/metrics.h"
+#include "base/mutex.h"
 #include "base/secret.h"
 #include "server/token_reviews.h"
 
@@ -71,7 +72,8 @@ class TokenReviewer {
   prometheus::Counter& cached_;
   prometheus::Counter& seconds_;
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
+  std::condition_variable_any changed_;  // jobs_, stopping_
   TokenReviews reviews_ ABSL_GUARDED_BY(mutex_);
   std::deque<Job> jobs_ ABSL_GUARDED_BY(mutex_);
   bool stopping_ ABSL_GUARDED_BY(mutex_) = false;

@@ -5,11 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <latch>
 #include <map>
+#include <mutex>
+#include <thread>
 
 #include "absl/strings/escaping.h"
-#include "absl/synchronization/blocking_counter.h"
-#include "absl/synchronization/notification.h"
 #include "server/service_accounts.h"
 
 namespace capstan::server {
@@ -41,8 +42,8 @@ class TokenReviewerTest : public ::testing::Test {
   absl::StatusOr<kube::ServiceAccount> Review(const Secret& token) {
     ++asked_;
     if (token == Jwt("hangs")) {
-      hanging_.DecrementCount();
-      let_go_.WaitForNotification();
+      hanging_.count_down();
+      let_go_.wait();
       return absl::DeadlineExceededError("nothing came");
     }
     if (token == Jwt("sleep")) return kube::ServiceAccount{"default", "sleep", "s", "11-22", ""};
@@ -55,20 +56,20 @@ class TokenReviewerTest : public ::testing::Test {
   }
   static TokenReviews::Answer Ask(TokenReviewer& reviewer, const std::string& subject) {
     TokenReviews::Answer answer = absl::UnknownError("");
-    absl::Notification done;
+    std::latch done(1);
     reviewer.Ask(subject, Jwt(subject), [&](const TokenReviews::Answer& told) {
       answer = told;
-      done.Notify();
+      done.count_down();
     });
-    done.WaitForNotification();
+    done.wait();
     return answer;
   }
 
   Metrics metrics_;
   StillClock clock_;
   std::atomic<int> asked_ = 0;
-  absl::BlockingCounter hanging_{1};
-  absl::Notification let_go_;
+  std::latch hanging_{1};
+  std::latch let_go_{1};
 };
 
 TEST_F(TokenReviewerTest, AnswersAndCounts) {
@@ -94,27 +95,27 @@ TEST_F(TokenReviewerTest, WhoHangsHoldsNobodyElse) {
     ++told;
   };
   for (int i = 0; i < 10; ++i) reviewer.Ask("hangs", Jwt("hangs"), count);
-  hanging_.Wait();
+  hanging_.wait();
   EXPECT_TRUE(Ask(reviewer, "sleep").ok());
   EXPECT_EQ(asked_, 2) << "one question for the ten";
   EXPECT_EQ(told, 0);
-  let_go_.Notify();
-  while (told < 10) absl::Notification().WaitForNotificationWithTimeout(absl::Milliseconds(1));
+  let_go_.count_down();
+  while (told < 10) std::this_thread::yield();
 }
 
 TEST_F(TokenReviewerTest, WhatWaitedTooLongIsNotAskedAbout) {
   TokenReviewer reviewer = NewReviewer({.threads = 1});
   reviewer.Ask("hangs", Jwt("hangs"), [](const TokenReviews::Answer&) {});
-  hanging_.Wait();
-  absl::Notification told;
+  hanging_.wait();
+  std::latch told(1);
   reviewer.Ask("sleep", Jwt("sleep"), [&](const TokenReviews::Answer& answer) {
     EXPECT_EQ(answer.status().code(), absl::StatusCode::kUnavailable);
     EXPECT_THAT(std::string(answer.status().message()), HasSubstr("too slow"));
-    told.Notify();
+    told.count_down();
   });
   clock_.Advance(absl::Seconds(11));
-  let_go_.Notify();
-  told.WaitForNotification();
+  let_go_.count_down();
+  told.wait();
   EXPECT_EQ(asked_, 1);
   EXPECT_TRUE(Ask(reviewer, "sleep").ok());
 }
@@ -127,13 +128,13 @@ TEST_F(TokenReviewerTest, StoppingAnswersAllWhoWait) {
     ++told;
   };
   reviewer.Ask("hangs", Jwt("hangs"), count);
-  hanging_.Wait();
+  hanging_.wait();
   reviewer.Ask("sleep", Jwt("sleep"), count);
   reviewer.Stop();
   EXPECT_EQ(told, 2);
   reviewer.Ask("sleep", Jwt("sleep"), count);
   EXPECT_EQ(told, 3);
-  let_go_.Notify();
+  let_go_.count_down();
 }
 
 class ServiceAccountsTest : public TokenReviewerTest {
@@ -142,7 +143,7 @@ class ServiceAccountsTest : public TokenReviewerTest {
     std::vector<ServiceAccounts::Cluster> clusters;
     for (const auto& names : {std::vector<std::string>{"Kubernetes", "east"}, {"west"}}) {
       auto review = [this, name = names[0]](const Secret&) {
-        absl::MutexLock lock(&mutex_);
+        const std::lock_guard lock(mutex_);
         ++by_cluster_[name];
         return kube::ServiceAccount{"default", "sleep", "s", "11-22", ""};
       };
@@ -157,16 +158,16 @@ class ServiceAccountsTest : public TokenReviewerTest {
     shown.bearer = token;
     shown.cluster = cluster;
     absl::StatusOr<authn::Caller> caller = absl::UnknownError("");
-    absl::Notification done;
+    std::latch done(1);
     accounts.Authenticate(shown, [&](absl::StatusOr<authn::Caller> told) {
       caller = std::move(told);
-      done.Notify();
+      done.count_down();
     });
-    done.WaitForNotification();
+    done.wait();
     return caller;
   }
 
-  absl::Mutex mutex_;
+  std::mutex mutex_;
   std::map<std::string, int> by_cluster_;
 };
 
