@@ -12,8 +12,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "base/status.h"
 #include "base/json.h"
+#include "base/status.h"
 
 namespace capstan::envoy {
 namespace {

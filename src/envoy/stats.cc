@@ -10,8 +10,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "base/status.h"
 #include "base/json.h"
+#include "base/status.h"
 
 namespace capstan::envoy {
 namespace {

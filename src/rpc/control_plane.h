@@ -111,8 +111,8 @@ class ControlPlane {
   virtual void Disconnected(const authn::Caller& caller, const std::string& instance,
                             int64_t generation) = 0;
 
-  // The same for the ADS stream of a stock agent, which is no trust stream: it says what StockReport
-  // holds, and what it serves is known from the record. Disconnected() ends both kinds.
+  // The same for the ADS stream of a stock agent, which is no trust stream: it says what
+  // StockReport holds, and what it serves is known from the record. Disconnected() ends both kinds.
   virtual absl::StatusOr<int64_t> StockConnected(const authn::Caller& caller,
                                                  const std::string& instance) = 0;
   virtual absl::Status StockReported(const authn::Caller& caller, const std::string& instance,

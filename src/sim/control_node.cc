@@ -41,7 +41,8 @@ server::ControlPlaneOptions OptionsFor(const Options& options) {
       .rotation = {.soak = options.soak, .absent_deadline = options.absent_deadline}};
   keeper.policy.max_ttl = options.leaf_ttl;
   keeper.policy.default_ttl = options.leaf_ttl;
-  server::ControlPlaneOptions made{domain, keeper, "127.0.0.1:15012", "127.0.0.1:15012", nullptr, {}};
+  server::ControlPlaneOptions made{domain,  keeper, "127.0.0.1:15012", "127.0.0.1:15012",
+                                   nullptr, {}};
   made.issue_per_second = options.issue_per_second;
   made.rejoin_grace = options.rejoin_grace;
   made.housekeep_every = options.housekeep_every;
