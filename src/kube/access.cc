@@ -15,7 +15,7 @@ namespace {
 // One kubeconfig file, parsed.
 class Kubeconfig {
  public:
-  Kubeconfig(const std::string& path, YAML::Node root) : path_(path), root_(std::move(root)) {}
+  Kubeconfig(const std::string& path, const YAML::Node& root) : path_(path), root_(root) {}
 
   absl::StatusOr<Access> Context(std::string name) const {
     if (name.empty()) {
@@ -151,11 +151,11 @@ absl::StatusOr<Secret> Material::Read() const {
 absl::StatusOr<Access> ReadKubeconfig(const std::string& path, const std::string& context) {
   CAPSTAN_ASSIGN_OR_RETURN(std::string text, ReadFile(path, 1 << 20));
   try {
-    YAML::Node root = YAML::Load(text);
+    const YAML::Node root = YAML::Load(text);
     if (!root.IsMap()) {
       return absl::InvalidArgumentError(absl::StrCat("kubeconfig ", path, ": it is no YAML map"));
     }
-    return Kubeconfig(path, std::move(root)).Context(context);
+    return Kubeconfig(path, root).Context(context);
   } catch (const YAML::Exception& error) {
     return absl::InvalidArgumentError(
         absl::StrCat("kubeconfig ", path, ":", error.mark.line + 1, ": ", error.msg));

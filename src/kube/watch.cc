@@ -75,7 +75,7 @@ void Watch::Run() {
 absl::Status Watch::List() {
   std::set<ObjectName> there;
   CAPSTAN_ASSIGN_OR_RETURN(std::string version,
-                           client_.List(resource_, selection_, [&](Json object) {
+                           client_.List(resource_, selection_, [&](const Json& object) {
                              there.insert(NameOf(object));
                              See(object);
                            }));

@@ -86,7 +86,7 @@ absl::Status AdsStream::Report() {
 
 void AdsStream::Push(const std::shared_ptr<const pcds::Resource>& resource) {
   MutexLock lock(mutex_);
-  if (end_.has_value()) return;
+  if (end_.has_value() || resource == nullptr) return;
   if (const auto response = machine_.Push(resource)) {
     Send(WriteAdsResponse(front_, *response));
   }

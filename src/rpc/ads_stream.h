@@ -26,7 +26,8 @@ class AdsStream;
 class AdsStreamSet {
  public:
   virtual ~AdsStreamSet() = default;
-  // It asked for the roots: from now on it is told of changes, and it is to have these at once.
+  // It asked for the roots: from now on it is told of changes, and it is to have these at once;
+  // null: there are none yet.
   virtual std::shared_ptr<const pcds::Resource> Subscribed(AdsStream& stream) = 0;
   virtual void Gone(AdsStream& stream) = 0;
 };

@@ -113,7 +113,7 @@ TEST(ConfigTest, HowARotationIsWalked) {
 TEST(ConfigTest, ConfigMapsNeedAnApiServer) {
   EXPECT_FALSE(Load({})->config.root_config_maps);
   EXPECT_THAT(std::string(Load({"--root-config-maps"}).status().message()),
-              HasSubstr("--root-config-maps: root-config-maps needs a Kubernetes API server"));
+              HasSubstr("--root-config-maps: root-config-maps true needs a Kubernetes API"));
   const std::string file = absl::StrCat(::testing::TempDir(), "/kubeconfig");
   ASSERT_TRUE(WriteFileAtomically(file,
                                   "current-context: c\n"

@@ -693,5 +693,14 @@ TEST_F(RejoinTest, ARevokedAuthorityNeverComesBack) {
   EXPECT_FALSE(Renew(chain).ok());
 }
 
+// Stock agents tell no time: without a witness no gate would ever open for them.
+TEST_F(WithCaTest, AnotherClockIsAskedWhereNoAgentTellsItsOwn) {
+  EXPECT_EQ(plane_->Observe({}, clock_.Now()).clock_offset, std::nullopt);
+  plane_->set_clock_witness([] { return absl::Minutes(2); });
+  rotation::Observation seen = plane_->Observe({}, clock_.Now());
+  EXPECT_EQ(seen.clock_offset, absl::Minutes(2));
+  EXPECT_THAT(rotation::ClockDoubt(seen, {}), HasSubstr("behind the API server's clock"));
+}
+
 }  // namespace
 }  // namespace capstan::server

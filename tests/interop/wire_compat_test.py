@@ -50,10 +50,11 @@ Field = descriptor_pb2.FieldDescriptorProto
 
 
 def compile_protos(root: pathlib.Path, names: list[str]) -> dict[str, descriptor_pb2.FileDescriptorProto]:
-    """Descriptors of the named files below root, as protoc sees them."""
+    """Descriptors of the named files below root, as protoc sees them; what they import may be in common-protos."""
     with tempfile.TemporaryDirectory() as folder:
         out = pathlib.Path(folder, "set")
-        command = ["protoc", f"--proto_path={root}", "--include_imports", f"--descriptor_set_out={out}", *names]
+        paths = [f"--proto_path={path}" for path in (root, root / "common-protos") if path.is_dir()]
+        command = ["protoc", *paths, "--include_imports", f"--descriptor_set_out={out}", *names]
         subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
         files = descriptor_pb2.FileDescriptorSet.FromString(out.read_bytes()).file
     return {file.name: file for file in files if file.name in names}
