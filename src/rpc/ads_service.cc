@@ -3,25 +3,14 @@
 
 #include <memory>
 
-#include "base/log.h"
-#include "base/status.h"
-#include "rpc/status.h"
+#include "rpc/refused_stream.h"
 
 namespace capstan::rpc {
-namespace {
-
-class Refused final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
- public:
-  explicit Refused(const absl::Status& why) { Finish(ToGrpc(why)); }
-  void OnDone() override { delete this; }
-};
-
-}  // namespace
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* AdsService::Open(
     AdsFront front, grpc::CallbackServerContext& context) {
   absl::StatusOr<std::shared_ptr<AdsStream>> stream = hub_.Open(front, context.peer());
-  if (!stream.ok()) return new Refused(stream.status());  // owns itself until OnDone
+  if (!stream.ok()) return new RefusedStream(stream.status());
   authenticator_.AuthenticateForCertificate(
       context, false, [stream = *stream](const absl::StatusOr<authn::Caller>& caller) {
         stream->Authenticated(caller);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "rpc/messages.h"
+#include "rpc/refused_stream.h"
 #include "rpc/status.h"
 
 namespace capstan::rpc {
@@ -16,12 +17,6 @@ namespace {
 
 // A PEM CSR of 64 KiB, the most that is read as one, and room for the rest.
 constexpr size_t kMaxProbeRequestBytes = 80 << 10;
-
-class Refused final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer> {
- public:
-  explicit Refused(const absl::Status& why) { Finish(ToGrpc(why)); }
-  void OnDone() override { delete this; }
-};
 
 }  // namespace
 
@@ -85,7 +80,7 @@ grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* FleetService::Trust
     log::Info("trust stream refused", {{"peer", context->peer()},
                                        {"code", absl::StatusCodeToString(stream.status().code())},
                                        {"why", stream.status().message()}});
-    return new Refused(stream.status());  // owns itself until OnDone
+    return new RefusedStream(stream.status());
   }
   (*stream)->Start();
   return stream->get();  // the hub owns it until OnDone

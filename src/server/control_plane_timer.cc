@@ -6,7 +6,6 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "issuance/issue.h"
-#include "server/ca_directory.h"
 #include "server/control_plane.h"
 #include "server/expiries.h"
 

@@ -151,10 +151,6 @@ class Daemon {
   absl::Status StartServer();
   void WaitForTheEnd();
   void Shutdown();
-  std::shared_ptr<CaSource> source() const {
-    if (secret_ != nullptr) return secret_;
-    return directory_;
-  }
   void Reload();
 
   const Config& config_;
@@ -166,8 +162,8 @@ class Daemon {
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<kube::Client> kube_;  // null: nothing needs an API server
   std::unique_ptr<ApiServerClock> api_server_clock_;
-  std::shared_ptr<CaDirectory> directory_;  // these two: whichever is followed
-  std::shared_ptr<CaSecret> secret_;
+  std::shared_ptr<CaSource> source_;  // null: the CA is built in
+  CaSecret* secret_ = nullptr;        // source_, where that is a Secret
   std::unique_ptr<EventLoop> background_;
   std::shared_ptr<ServiceAccounts> service_accounts_;  // null: their tokens are not taken
   std::unique_ptr<ControlPlane> plane_;
@@ -191,7 +187,7 @@ absl::Status Daemon::Prepare() {
   background_ = std::make_unique<EventLoop>(clock_);
   MakeSource();
   service_accounts_ = ServiceAccountsOf(config_, trust_domain, clock_, metrics_);
-  ControlPlaneOptions options = OptionsOf(config_, trust_domain, source());
+  ControlPlaneOptions options = OptionsOf(config_, trust_domain, source_);
   options.service_accounts = service_accounts_;
   plane_ = std::make_unique<ControlPlane>(std::move(options), *store_, std::move(keys), clock_,
                                           random_, *background_, metrics_);
@@ -212,9 +208,11 @@ void Daemon::MakeSource() {
   if (config_.kube.has_value()) kube_ = std::make_unique<kube::Client>(*config_.kube, clock_);
   if (config_.cacerts.empty()) return;
   if (auto secret = SecretNamed(config_.cacerts); secret.ok() && secret->has_value()) {
-    secret_ = std::make_shared<CaSecret>(*kube_, **secret, clock_);
+    auto followed = std::make_shared<CaSecret>(*kube_, **secret, clock_);
+    secret_ = followed.get();
+    source_ = std::move(followed);
   } else {
-    directory_ = std::make_shared<CaDirectory>(config_.cacerts);
+    source_ = std::make_shared<CaDirectory>(config_.cacerts);
   }
 }
 
@@ -226,9 +224,9 @@ void Daemon::KeepConfigMaps() {
 }
 
 void Daemon::Follow() {
-  if (source() == nullptr) return;
+  if (source_ == nullptr) return;
   const CaFollower::Offer offer = [this](const absl::StatusOr<trust::CaFiles>& files) {
-    return OfferFiles(*plane_, *source(), files, clock_.Now());
+    return OfferFiles(*plane_, *source_, files, clock_.Now());
   };
   if (secret_ != nullptr) {
     follower_ = std::make_unique<SecretFollower>(*kube_, *secret_, clock_, offer);
@@ -253,7 +251,7 @@ absl::Status Daemon::FirstCa() {
     return plane_->Offer(set, {.source = "built-in"}).status();
   }
   log::Info("Use local CA certificate", {{"cacerts", config_.cacerts}});
-  absl::StatusOr<Outcome> outcome = OfferFiles(*plane_, *source(), source()->Read(), clock_.Now());
+  absl::StatusOr<Outcome> outcome = OfferFiles(*plane_, *source_, source_->Read(), clock_.Now());
   if (outcome.ok() || config_.wait_for_cacerts) return absl::OkStatus();
   return Annotate(
       outcome.status(),

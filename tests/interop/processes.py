@@ -95,3 +95,22 @@ class Process:
 
     def __exit__(self, *_):
         self.stop()
+
+
+class Part:
+    """A part of a test's mesh around one `process` with its `log`; leaving it stops the process."""
+
+    process: Process
+    log: pathlib.Path
+
+    def stop(self):
+        self.process.stop()
+
+    def logs(self) -> str:
+        return tail(self.log)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()

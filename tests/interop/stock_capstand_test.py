@@ -22,7 +22,7 @@ import urllib.request
 
 import stock_istio
 from kube import Kubelite
-from processes import Process, eventually, free_port, tail
+from processes import Part, Process, eventually, free_port
 
 CAPSTAN = CAPSTAND = ENVOY = pathlib.Path()  # set by main
 ACCOUNTS = ("httpbin", "sleep")
@@ -36,7 +36,7 @@ def run(*command, codes=(0,)) -> str:
     return done.stdout
 
 
-class Capstand:
+class Capstand(Part):
     """A real capstand: a CA of its own files, callers by their tokens, a ConfigMap in each namespace."""
 
     def __init__(self, folder: pathlib.Path, cluster: Kubelite, cacerts: pathlib.Path):
@@ -63,18 +63,6 @@ class Capstand:
     def rotation(self) -> dict:
         """Its exit code says whether it waits; here that is read."""
         return json.loads(self.capstan("rotate", "status", "-o", "json", codes=range(0, 100)))
-
-    def stop(self):
-        self.process.stop()
-
-    def logs(self) -> str:
-        return tail(self.log)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
 
 
 def pipe(name: str, path: pathlib.Path) -> dict:
@@ -117,7 +105,7 @@ def listener(name: str, port: int, route: dict, tls: dict | None) -> dict:
             "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}}}
 
 
-class Pod:
+class Pod(Part):
     """A pilot-agent and its Envoy. Requests to `door` go to `peer` over mutual TLS, each on a new connection."""
 
     def __init__(self, folder: pathlib.Path, capstand: Capstand, account: str, inbound: int, peer: int):
@@ -129,6 +117,7 @@ class Pod:
         script.write_text(f"#!/bin/sh\nexec {ENVOY} -c {folder}/envoy.json --disable-hot-restart --log-level warning\n")
         script.chmod(0o755)
         self.agent = stock_istio.PilotAgent(folder / "pod", capstand, NAMESPACE, account, self.config_map(), script)
+        self.process, self.log = self.agent.process, self.agent.log
 
     def config_map(self) -> bytes:
         path = f"/api/v1/namespaces/{NAMESPACE}/configmaps/istio-ca-root-cert"
@@ -173,18 +162,6 @@ class Pod:
                 return answer.status == 200
         except OSError:
             return False
-
-    def stop(self):
-        self.agent.stop()
-
-    def logs(self) -> str:
-        return tail(self.agent.log)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
 
 
 class Repeated(threading.Thread):

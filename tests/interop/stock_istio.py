@@ -15,7 +15,7 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "kubelite")
 
 import go_tools  # noqa: E402
 import kube  # noqa: E402
-from processes import Process, free_port, tail  # noqa: E402
+from processes import Part, Process, free_port  # noqa: E402
 
 TRUST_DOMAIN = "cluster.local"
 CACERTS = ("ca-cert.pem", "ca-key.pem", "cert-chain.pem", "root-cert.pem")
@@ -49,7 +49,7 @@ def install(cluster: kube.Cluster):
     cluster.create_namespace("istio-system")
 
 
-class Istiod:
+class Istiod(Part):
     """A real istiod in a folder of its own, with a plug-in CA."""
 
     def __init__(self, folder: pathlib.Path, cluster: kube.Cluster, cacerts: dict[str, bytes], **variables: str):
@@ -103,20 +103,8 @@ class Istiod:
         finally:
             connection.close()
 
-    def stop(self):
-        self.process.stop()
 
-    def logs(self) -> str:
-        return tail(self.log)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-
-class PilotAgent:
+class PilotAgent(Part):
     """A pod of a service account: a real pilot-agent, with a token the API server made.
 
     Without `envoy` the agent starts none and writes its certificate to `certificates` (key.pem,
@@ -178,15 +166,3 @@ class PilotAgent:
         self.process.wait_for(f"{self.spiffe_id} has a certificate", lambda: all(
             (self.certificates / name).exists() for name in names), seconds)
         return self.certificates / "cert-chain.pem"
-
-    def stop(self):
-        self.process.stop()
-
-    def logs(self) -> str:
-        return tail(self.log)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
