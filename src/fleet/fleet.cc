@@ -34,6 +34,8 @@ std::string_view GradeName(Grade grade) {
       return "acknowledged";
     case Grade::kAgentAcknowledged:
       return "agent-acknowledged";
+    case Grade::kTold:
+      return "told";
     case Grade::kLaggard:
       return "laggard";
     case Grade::kAbsent:
@@ -45,10 +47,11 @@ std::string_view GradeName(Grade grade) {
 Judgement Judge(const Workload& workload, const Current& current, absl::Time now) {
   const Standing standing =
       StandingOf(workload, {.bundle = current.bundle, .authorities = {current.issuer}}, now);
-  if (!standing.connected) return {Grade::kAbsent, standing.trusts};
   for (const std::string* missing : {&standing.agent, &standing.moved, &standing.trusts}) {
-    if (!missing->empty()) return {Grade::kLaggard, *missing};
+    if (missing->empty()) continue;
+    return {standing.connected ? Grade::kLaggard : Grade::kAbsent, *missing};
   }
+  if (!standing.connected) return {Grade::kTold, ""};
   return {workload.stock() ? Grade::kAgentAcknowledged : Grade::kAcknowledged, ""};
 }
 

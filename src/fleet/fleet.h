@@ -25,8 +25,8 @@ struct Current {
 };
 
 // kAgentAcknowledged: acknowledged as far as a stock agent can tell, which is not what its Envoy
-// did.
-enum class Grade { kAcknowledged, kAgentAcknowledged, kLaggard, kAbsent };
+// did. kTold: the answer with its certificate was right, and nothing more is heard of it.
+enum class Grade { kAcknowledged, kAgentAcknowledged, kTold, kLaggard, kAbsent };
 std::string_view GradeName(Grade grade);  // "acknowledged", "agent-acknowledged", …
 
 struct Judgement {

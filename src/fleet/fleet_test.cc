@@ -382,5 +382,45 @@ TEST_F(FleetTest, AStockAgentIsAcknowledgedByItsWordAndItsRecord) {
               HasSubstr("has not taken the bundle of sequence 4 (it has sequence 3)"));
 }
 
+// A stock agent whose roots come from elsewhere, and with each certificate.
+TEST_F(FleetTest, WhoIsToldWithACertificateIsKnownByTheLastOne) {
+  const auto issue = [&](const char* serial, const char* authority, int64_t told) {
+    Leaf leaf = LeafOf(serial, authority);
+    leaf.told = told;
+    ASSERT_TRUE(fleet_.Issued(key_, Fleet::Purpose::kWorkload, leaf, kNow).ok());
+  };
+  const Target target{.bundle = current_.bundle, .authorities = {"aa"}};
+  issue("01", "bb", 3);
+  Standing standing = StandingOf(*fleet_.Find(key_), target, kNow);
+  EXPECT_TRUE(standing.counted);
+  EXPECT_FALSE(standing.connected);
+  EXPECT_THAT(standing.trusts, HasSubstr("told the bundle of sequence 3 with its last cert"));
+  EXPECT_EQ(standing.agent, standing.trusts);
+  EXPECT_THAT(standing.moved, HasSubstr("its leaf is of authority bb"));
+  EXPECT_EQ(Judge(*fleet_.Find(key_), current_, kNow).grade, Grade::kAbsent);
+
+  issue("02", "bb", 4);
+  standing = StandingOf(*fleet_.Find(key_), target, kNow);
+  EXPECT_EQ(standing.trusts, "");
+  EXPECT_THAT(standing.moved, HasSubstr("its leaf is of authority bb"));
+
+  issue("03", "aa", 4);
+  EXPECT_TRUE(Complete(StandingOf(*fleet_.Find(key_), target, kNow), target));
+  EXPECT_EQ(Judge(*fleet_.Find(key_), current_, kNow).grade, Grade::kTold);
+  EXPECT_THAT(StandingOf(*fleet_.Find(key_), target, kNow + absl::Hours(2)).trusts,
+              HasSubstr("not connected; last seen"))
+      << "an expired leaf tells of nobody";
+}
+
+// Once it speaks for itself, that counts: what it was told may be older.
+TEST_F(FleetTest, WhoConnectsIsNotKnownByWhatItWasTold) {
+  Leaf leaf = LeafOf("01");
+  leaf.told = 4;
+  ASSERT_TRUE(fleet_.Issued(key_, Fleet::Purpose::kWorkload, leaf, kNow).ok());
+  EXPECT_EQ(Judge(*fleet_.Find(key_), current_, kNow).grade, Grade::kTold);
+  ASSERT_TRUE(fleet_.Connect(key_, kNow).ok());
+  EXPECT_EQ(Judge(*fleet_.Find(key_), current_, kNow).grade, Grade::kLaggard);
+}
+
 }  // namespace
 }  // namespace capstan::fleet

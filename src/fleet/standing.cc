@@ -97,6 +97,17 @@ std::string AbsentWhy(const Workload& workload) {
   return absl::StrCat("its agent is not connected; last seen at ", UtcTime(workload.last_seen));
 }
 
+// Whose agent is not connected, and takes its roots from the answers to its requests.
+bool IsTold(const Workload& workload, absl::Time now) {
+  return !workload.connected() && workload.leaf.told > 0 && workload.leaf.not_after > now;
+}
+
+std::string ToldLacks(const Leaf& leaf, const Target& target) {
+  if (leaf.told == target.bundle.sequence) return "";
+  return absl::StrCat("its stock agent was told the bundle of sequence ", leaf.told,
+                      " with its last certificate, and has asked for none since");
+}
+
 absl::Time LastEnd(const Workload& workload) {
   absl::Time end = std::max(workload.leaf.not_after, workload.credential.not_after);
   if (workload.report.has_value()) {
@@ -238,6 +249,11 @@ Standing StandingOf(const Workload& workload, const Target& target, absl::Time n
       workload.report.has_value() ? workload.report : workload.before;
   const bool silent = !standing.connected || !workload.report.has_value();
   if (silent && last.has_value()) Recall(*last, target, now, standing);
+  if (IsTold(workload, now)) {
+    standing.agent = standing.trusts = ToldLacks(workload.leaf, target);
+    standing.moved = LeafLacks(workload.leaf, "leaf", target, now);
+    return standing;
+  }
   if (!standing.connected) {
     standing.agent = standing.trusts = AbsentWhy(workload);
     // What its consumers accepted last stays with them, whatever became of the agent.

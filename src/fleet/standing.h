@@ -31,7 +31,7 @@ struct Target {
 struct Standing {
   bool counted = false;  // connected, or holds an unexpired leaf: one of the population
   bool connected = false;
-  std::string agent;    // its agent verified and holds the bundle
+  std::string agent;    // its agent verified and holds the bundle, or was told it with its leaf
   std::string trusts;   // …and each consumer acknowledged it
   std::string moved;    // its leaf and its agent's are of the authorities, the leaf acknowledged
   bool probed = false;  // it has probe targets that a control handshake does not rule out

@@ -17,6 +17,9 @@ struct Leaf {
   std::string authority;  // AuthorityId in hex
   absl::Time not_before = absl::InfinitePast();
   absl::Time not_after = absl::InfinitePast();
+  // The sequence of the bundle that its answer carried to a caller that takes its roots from there
+  // and tells nothing of them: a stock agent. 0: the holder tells itself what it trusts.
+  int64_t told = 0;
   bool empty() const { return serial.empty(); }
   friend bool operator==(const Leaf&, const Leaf&) = default;
 };

@@ -7,11 +7,13 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status.h"
+#include "server/ca_directory.h"
 
 namespace capstan::server {
 namespace {
 
 constexpr std::string_view kPrefix = "secret:";
+constexpr char kOurs[] = "capstan.dev/in-force";  // the annotation: of which data it is true
 // What was refused is offered again: time alone may mend it (a certificate not yet valid).
 constexpr absl::Duration kRetry = absl::Seconds(30);
 constexpr absl::Duration kWritableFor = absl::Minutes(1);
@@ -21,7 +23,7 @@ std::string TypeOf(const Json& secret) {
   return type != nullptr && type->is_string() ? type->get<std::string>() : "";
 }
 
-absl::Status NotOurs(const kube::ObjectName& secret, std::string_view why) {
+absl::Status NotOursToWrite(const kube::ObjectName& secret, std::string_view why) {
   return absl::FailedPreconditionError(
       absl::StrCat("capstand follows the Secret ", kube::ToString(secret), " and cannot write it (",
                    why, "): put the new CA there yourself: kubectl create secret generic ",
@@ -66,17 +68,38 @@ absl::StatusOr<trust::CaFiles> FilesOfSecret(const Json& secret) {
   return files;
 }
 
-CaSecret::CaSecret(kube::Client& client, kube::ObjectName secret, Clock& clock)
+bool IsOurs(const Json& secret) {
+  const Json* metadata = Member(secret, "metadata");
+  const Json* annotations = metadata == nullptr ? nullptr : Member(*metadata, "annotations");
+  const Json* ours = annotations == nullptr ? nullptr : Member(*annotations, kOurs);
+  const absl::StatusOr<trust::CaFiles> files = FilesOfSecret(secret);
+  return ours != nullptr && files.ok() && *ours == absl::BytesToHexString(DigestOf(*files));
+}
+
+CaSecret::CaSecret(kube::Client& client, kube::ObjectName secret, Clock& clock, Shows shows)
     : client_(client),
       secret_(std::move(secret)),
       name_(absl::StrCat(kPrefix, kube::ToString(secret_))),
-      clock_(clock) {}
+      clock_(clock),
+      shows_(shows) {}
 
 absl::StatusOr<trust::CaFiles> CaSecret::Read() {
   const absl::StatusOr<Json> secret = client_.Get(kube::kSecrets, secret_);
   if (absl::IsNotFound(secret.status())) return trust::CaFiles();
   CAPSTAN_RETURN_IF_ERROR(secret.status());
   return FilesOfSecret(*secret);
+}
+
+absl::StatusOr<std::optional<trust::CaFiles>> CaSecret::WishIn(const Json& secret) const {
+  if (shows_what_is_in_force() && IsOurs(secret)) return std::nullopt;
+  return FilesOfSecret(secret);
+}
+
+absl::StatusOr<std::optional<trust::CaFiles>> CaSecret::ReadWish() {
+  const absl::StatusOr<Json> secret = client_.Get(kube::kSecrets, secret_);
+  if (absl::IsNotFound(secret.status())) return trust::CaFiles();
+  CAPSTAN_RETURN_IF_ERROR(secret.status());
+  return WishIn(*secret);
 }
 
 absl::Status CaSecret::CheckWritable() {
@@ -86,7 +109,13 @@ absl::Status CaSecret::CheckWritable() {
     writable_ = AskWhetherWritable();
     asked_ = now;
   }
-  return *writable_;
+  if (!writable_->ok() || shows_ == Shows::kWish) return *writable_;
+  CAPSTAN_ASSIGN_OR_RETURN(Json secret, client_.Get(kube::kSecrets, secret_));
+  if (IsOurs(secret)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the Secret ", kube::ToString(secret_),
+                   ", which istiod takes, does not show what is in force (capstand's log says "
+                   "why): a rotation could not be told to istiod step by step"));
 }
 
 absl::Status CaSecret::AskWhetherWritable() {
@@ -103,23 +132,39 @@ absl::Status CaSecret::AskWhetherWritable() {
   const Json* status = Member(answer, "status");
   const Json* allowed = status == nullptr ? nullptr : Member(*status, "allowed");
   if (allowed == nullptr || !allowed->is_boolean() || !allowed->get<bool>()) {
-    return NotOurs(secret_, "our service account may not patch it");
+    return NotOursToWrite(secret_, "our service account may not patch it");
   }
   const absl::StatusOr<Json> secret = client_.Get(kube::kSecrets, secret_);
-  if (!secret.ok()) return NotOurs(secret_, Std(secret.status().message()));
+  if (!secret.ok()) return NotOursToWrite(secret_, Std(secret.status().message()));
   const Json* immutable = Member(*secret, "immutable");
   if (immutable != nullptr && immutable->is_boolean() && immutable->get<bool>()) {
-    return NotOurs(secret_, "it is immutable");
+    return NotOursToWrite(secret_, "it is immutable");
   }
   if (TypeOf(*secret) == "kubernetes.io/tls") {
-    return NotOurs(secret_, "it is of the type kubernetes.io/tls, as another program writes it");
+    return NotOursToWrite(secret_,
+                          "it is of the type kubernetes.io/tls, as another program writes it");
   }
   return absl::OkStatus();
 }
 
 absl::Status CaSecret::Write(const trust::CaFiles& files) {
   CAPSTAN_ASSIGN_OR_RETURN(Json secret, client_.Get(kube::kSecrets, secret_));
-  Json patch = {{"metadata", {{"resourceVersion", kube::Metadata(secret, "resourceVersion")}}}};
+  return Show(files, kube::Metadata(secret, "resourceVersion"));
+}
+
+absl::Status CaSecret::Claim(const Json& secret) {
+  CAPSTAN_ASSIGN_OR_RETURN(const trust::CaFiles files, FilesOfSecret(secret));
+  const Json patch = {{"metadata",
+                       {{"resourceVersion", kube::Metadata(secret, "resourceVersion")},
+                        {"annotations", {{kOurs, absl::BytesToHexString(DigestOf(files))}}}}}};
+  return client_.Patch(kube::kSecrets, secret_, patch).status();
+}
+
+absl::Status CaSecret::Show(const trust::CaFiles& files, const std::string& resource_version) {
+  Json patch = {{"metadata", {{"resourceVersion", resource_version}}}};
+  if (shows_ == Shows::kInForce) {
+    patch["metadata"]["annotations"][kOurs] = absl::BytesToHexString(DigestOf(files));
+  }
   for (const std::string& name : trust::CaFileNames()) {
     const auto file = files.find(name);
     patch["data"][name] = file == files.end() ? Json() : Json(absl::Base64Escape(file->second));
@@ -127,15 +172,20 @@ absl::Status CaSecret::Write(const trust::CaFiles& files) {
   return client_.Patch(kube::kSecrets, secret_, patch).status();
 }
 
-SecretFollower::SecretFollower(kube::Client& client, CaSecret& source, Clock& clock, Offer offer)
-    : source_(source), offer_(std::move(offer)), loop_(clock), retry_(loop_) {
+SecretFollower::SecretFollower(kube::Client& client, CaSecret& source, Clock& clock, Offer offer,
+                               std::function<void()> no_wish)
+    : source_(source),
+      offer_(std::move(offer)),
+      no_wish_(std::move(no_wish)),
+      loop_(clock),
+      retry_(loop_) {
   const kube::ObjectName& secret = source.secret();
   log::Info(absl::StrCat("Added cacerts Secret watcher for ", kube::ToString(secret)));
   watch_ = std::make_unique<kube::Watch>(
       client, clock, kube::kSecrets,
       kube::Selection{secret.ns, "", absl::StrCat("metadata.name=", secret.name)},
       kube::Watch::Handler{
-          [this](const Json& object) { Post(seen_ = FilesOfSecret(object)); },
+          [this](const Json& object) { Post(seen_ = source_.WishIn(object)); },
           [this](const kube::ObjectName&) { Post(seen_ = trust::CaFiles()); },
           [this] { Post(seen_); },
           [this](const absl::Status& why) { Post(why); },
@@ -147,15 +197,20 @@ SecretFollower::~SecretFollower() {
   loop_.Stop();
 }
 
-void SecretFollower::Post(absl::StatusOr<trust::CaFiles> files) {
-  loop_.Post([this, files = std::move(files)] {
-    files_ = files;
+void SecretFollower::Post(Wish wish) {
+  loop_.Post([this, wish = std::move(wish)] {
+    wish_ = wish;
     (void)Take();
   });
 }
 
 absl::StatusOr<Outcome> SecretFollower::Take() {
-  absl::StatusOr<Outcome> outcome = offer_(files_);
+  absl::StatusOr<Outcome> outcome = Outcome();
+  if (wish_.ok() && !wish_->has_value()) {
+    no_wish_();
+  } else {
+    outcome = offer_(wish_.ok() ? absl::StatusOr<trust::CaFiles>(**wish_) : wish_.status());
+  }
   if (outcome.ok()) {
     retry_.Cancel();
   } else {
@@ -167,7 +222,7 @@ absl::StatusOr<Outcome> SecretFollower::Take() {
 absl::StatusOr<Outcome> SecretFollower::ReloadNow() {
   absl::StatusOr<Outcome> outcome = absl::UnavailableError("capstand is shutting down");
   (void)loop_.RunAndWait([&] {
-    files_ = source_.Read();
+    wish_ = source_.ReadWish();
     outcome = Take();
   });
   return outcome;

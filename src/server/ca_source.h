@@ -26,6 +26,9 @@ class CaSource {
   virtual absl::Status CheckWritable() = 0;
   // Replaces every CA file by `files`.
   virtual absl::Status Write(const trust::CaFiles& files) = 0;
+  // Whether it shows others what is in force, and is kept at that: a wish that is not written there
+  // by somebody else is never seen in it. Then CheckWritable() says whether it is in our hands.
+  virtual bool shows_what_is_in_force() const { return false; }
 };
 
 // Looks at a source and offers what it holds, as soon as it is settled and whenever it changes.

@@ -40,6 +40,11 @@ void AddKubernetes(Settings& settings, Config& config) {
       &config.kubeconfig);
   settings.Text("kube-context", "context of the kubeconfig file; none: its current one",
                 &config.kube_context);
+  AddAddress(
+      settings, "istiod",
+      "where an istiod is reached that takes its CA from the Secret of cacerts and stays the "
+      "agents' discoveryAddress: the Secret shows it what is in force; none: there is none",
+      &config.istiod);
   settings.Bool("root-config-maps",
                 "keep the ConfigMap istio-ca-root-cert of every namespace at the trust bundle",
                 &config.root_config_maps);
@@ -326,6 +331,23 @@ absl::Status Complete(const Settings& settings, Config& config) {
   return absl::OkStatus();
 }
 
+// What an istiod beside us asks of the other settings.
+absl::Status CheckIstiod(const Settings& settings, const Config& config) {
+  if (config.istiod.empty()) return absl::OkStatus();
+  const auto wrong = [&](const std::string& name, const std::string& why) {
+    return absl::InvalidArgumentError(absl::StrCat(settings.Origin(name), ": ", name, " ", why));
+  };
+  CAPSTAN_ASSIGN_OR_RETURN(const auto secret, SecretNamed(config.cacerts));
+  if (!secret.has_value()) {
+    return wrong("istiod",
+                 "needs cacerts to be the Secret that istiod takes (secret:NAMESPACE/NAME)");
+  }
+  if (config.root_config_maps) {
+    return wrong("root-config-maps", "is istiod's to do where there is one: leave it out");
+  }
+  return absl::OkStatus();
+}
+
 // What the settings about service accounts say together.
 absl::Status CheckServiceAccounts(const Settings& settings, const Config& config) {
   const auto wrong = [&settings](const std::string& name, const std::string& why) {
@@ -403,6 +425,7 @@ absl::StatusOr<LoadedConfig> LoadConfig(int argc, const char* const* argv,
   loaded.output = settings.output();
   if (loaded.todo == Settings::Todo::kExit) return loaded;
   CAPSTAN_RETURN_IF_ERROR(Complete(settings, loaded.config));
+  CAPSTAN_RETURN_IF_ERROR(CheckIstiod(settings, loaded.config));
   CAPSTAN_RETURN_IF_ERROR(CheckServiceAccounts(settings, loaded.config));
   if (loaded.todo == Settings::Todo::kPrintConfig) {
     loaded.output = settings.ToYaml();

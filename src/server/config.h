@@ -35,6 +35,7 @@ struct Config {
   std::vector<std::string> cluster_id = {"Kubernetes"};  // of the cluster that `kube` is
   std::vector<RemoteCluster> remote_clusters;
   std::vector<kube::Access> remote_access;  // of each
+  std::string istiod;  // "HOST:PORT" of the istiod that takes the Secret of `cacerts`; "": none
   bool root_config_maps = false;
   absl::Duration config_map_propagation = absl::Seconds(90);
   std::string listen = "0.0.0.0:15012";

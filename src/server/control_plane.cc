@@ -158,12 +158,12 @@ rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Ti
     seen.clock_offset = clock_witness_();
     seen.clock_witness = "the API server's clock";
   }
-  if (!AsksForFirstTrust(gate)) return seen;
-  if (places_ != nullptr) {
-    for (rotation::Holder& holder : places_->Lacking(gate.bundle, clock_.Monotonic())) {
+  for (BootstrapPlaces* places : places_) {
+    for (rotation::Holder& holder : places->Lacking(gate, clock_.Monotonic())) {
       seen.holders.push_back(std::move(holder));
     }
   }
+  if (!AsksForFirstTrust(gate)) return seen;
   absl::StatusOr<std::vector<store::TokenRecord>> open = store_.OpenTokens(now);
   if (!open.ok()) {
     // Nobody knows how many there are: that is no open gate.
@@ -421,7 +421,8 @@ absl::Status ControlPlane::TakeReport(const fleet::Key& key, int64_t generation,
               workload.leaf.not_before,
               workload.leaf.not_after,
               workload.last_seen,
-              workload.known_consumers};
+              workload.known_consumers,
+              workload.leaf.told};
   }
   population_.Put(std::move(record));
   return absl::OkStatus();

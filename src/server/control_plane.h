@@ -96,8 +96,8 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   void set_clock_witness(std::function<std::optional<absl::Duration>()> witness) {
     clock_witness_ = std::move(witness);
   }
-  // More that a gate asks for; it outlives every call. Set before Start().
-  void set_bootstrap_places(BootstrapPlaces* places) { places_ = places; }
+  // More that a gate asks for; it outlives every call. Added before Start().
+  void AddPlaces(BootstrapPlaces& places) { places_.push_back(&places); }
   // What agents are told, once the port is known.
   void set_addresses(std::string listen, std::string advertise);
 
@@ -169,6 +169,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   struct Signed {
     issuance::Issued issued;
     std::vector<std::string> chain;
+    int64_t sequence = 0;  // of the bundle in it
     PopulationWriter::Promised promised;
   };
   absl::Status Admit(const authn::Caller& caller, const rpc::IssueRequest& request, absl::Time now);
@@ -224,7 +225,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   PopulationWriter population_;
   std::function<absl::StatusOr<Outcome>()> reload_;
   std::function<std::optional<absl::Duration>()> clock_witness_;
-  BootstrapPlaces* places_ = nullptr;  // null: there are none
+  std::vector<BootstrapPlaces*> places_;
 
   HistoryReader history_;
   Published<rpc::ServingCertificate> serving_;

@@ -147,6 +147,25 @@ TEST_F(ControlPlaneAccountsTest, EachPodIsAWorkloadAndRenewsItsOwnRecord) {
   EXPECT_THAT(*store_.LoadPopulation(), SizeIs(3));
 }
 
+TEST_F(ControlPlaneAccountsTest, WhatAnAnswerSaidOfTheRootsIsOnRecord) {
+  const auto grades = [&] {
+    std::vector<std::string> grades;
+    const auto fleet = plane_.ListFleet();
+    for (const auto& workload : fleet.workloads()) grades.push_back(workload.state());
+    return grades;
+  };
+  Issue(*Authenticate(Showing(Jwt("one"))));
+  EXPECT_THAT(grades(), ElementsAre("told"));
+  executor_.Advance(absl::Seconds(1));
+  ASSERT_THAT(*store_.LoadPopulation(), SizeIs(1));
+  EXPECT_EQ(store_.LoadPopulation()->front().told, plane_.trust()->version.sequence);
+
+  ASSERT_TRUE(plane_.Offer(TestPki::Make("intermediateB").Set(), {.source = "directory"}).ok());
+  EXPECT_THAT(grades(), ElementsAre("absent")) << "until it asks again";
+  Issue(*Authenticate(Showing(Jwt("one"))));
+  EXPECT_THAT(grades(), ElementsAre("told"));
+}
+
 TEST_F(ControlPlaneAccountsTest, ARefusedTokenGivesNothingAndIsCounted) {
   const absl::Status refused = Authenticate(Showing(Jwt("bad"))).status();
   EXPECT_EQ(refused, absl::UnauthenticatedError("it has expired"));

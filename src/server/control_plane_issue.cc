@@ -24,6 +24,11 @@ fleet::Leaf LeafOf(const issuance::Issued& issued) {
           issued.leaf.not_after()};
 }
 
+// Whether the answer is where it takes its roots from, as far as anybody here can know.
+bool IsToldByAnswers(const authn::Caller& caller, const rpc::IssueRequest& request) {
+  return caller.proof == authn::Caller::Proof::kServiceAccount && !request.for_agent;
+}
+
 }  // namespace
 
 absl::StatusOr<rpc::IssueResponse> ControlPlane::Issue(const authn::Caller& caller,
@@ -42,7 +47,9 @@ absl::StatusOr<rpc::IssueResponse> ControlPlane::Issue(const authn::Caller& call
     if (caller.proof == authn::Caller::Proof::kJoinToken)
       return IssueForToken(caller, request, csr, now);
     CAPSTAN_ASSIGN_OR_RETURN(Signed made, SignFor(caller, request, csr, now));
-    CAPSTAN_RETURN_IF_ERROR(Remember(caller, request, LeafOf(made.issued), now));
+    fleet::Leaf leaf = LeafOf(made.issued);
+    if (IsToldByAnswers(caller, request)) leaf.told = made.sequence;
+    CAPSTAN_RETURN_IF_ERROR(Remember(caller, request, leaf, now));
     return rpc::IssueResponse{std::move(made.chain)};
   }();
   if (response.ok()) {
@@ -128,7 +135,7 @@ absl::StatusOr<ControlPlane::Signed> ControlPlane::SignFor(const authn::Caller& 
                         {"serial", issued.leaf.serial().ToHex()},
                         {"authority", issued.authority.hex()},
                         {"not_after", absl::FormatTime(plan.not_after, absl::UTCTimeZone())}});
-  return Signed{std::move(issued), std::move(chain), std::move(grant.promised)};
+  return Signed{std::move(issued), std::move(chain), signing->sequence, std::move(grant.promised)};
 }
 
 absl::StatusOr<rpc::IssueResponse> ControlPlane::IssueForToken(const authn::Caller& caller,
@@ -170,6 +177,7 @@ store::PopulationRecord ControlPlane::RecordFor(const authn::Caller& caller,
   record.authority = leaf.authority;
   record.not_before = leaf.not_before;
   record.not_after = leaf.not_after;
+  record.told = leaf.told;
   record.last_seen = now;
   if (!request.for_agent) {
     absl::MutexLock lock(&mutex_);
@@ -182,8 +190,11 @@ store::PopulationRecord ControlPlane::RecordFor(const authn::Caller& caller,
 
 absl::Status ControlPlane::RememberIssued(const store::PopulationRecord& record) {
   absl::MutexLock lock(&mutex_);
-  return fleet_.Issued(KeyOf(record.spiffe_id, record.instance, record.serial), PurposeOf(record),
-                       LeafOf(record), record.last_seen);
+  CAPSTAN_RETURN_IF_ERROR(fleet_.Issued(KeyOf(record.spiffe_id, record.instance, record.serial),
+                                        PurposeOf(record), LeafOf(record), record.last_seen));
+  // Nobody will report what it was told.
+  if (record.told > 0) AdvanceSoon();
+  return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::string>> ControlPlane::IssueProbe(const authn::Caller& caller,

@@ -30,6 +30,7 @@
 #include "server/control_plane.h"
 #include "server/directory_watcher.h"
 #include "server/host.h"
+#include "server/istiod_keeper.h"
 #include "server/root_config_map_keeper.h"
 #include "server/story.h"
 #include "store/sqlite_store.h"
@@ -167,7 +168,8 @@ class Daemon {
   std::unique_ptr<EventLoop> background_;
   std::shared_ptr<ServiceAccounts> service_accounts_;  // null: their tokens are not taken
   std::unique_ptr<ControlPlane> plane_;
-  std::unique_ptr<RootConfigMapKeeper> root_config_maps_;  // null: they are not kept
+  std::unique_ptr<RootConfigMapKeeper> root_config_maps_;  // null: they are not looked at
+  std::unique_ptr<IstiodKeeper> istiod_;                   // null: there is none beside us
   std::unique_ptr<CaFollower> follower_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
@@ -208,7 +210,8 @@ void Daemon::MakeSource() {
   if (config_.kube.has_value()) kube_ = std::make_unique<kube::Client>(*config_.kube, clock_);
   if (config_.cacerts.empty()) return;
   if (auto secret = SecretNamed(config_.cacerts); secret.ok() && secret->has_value()) {
-    auto followed = std::make_shared<CaSecret>(*kube_, **secret, clock_);
+    const auto shows = config_.istiod.empty() ? CaSecret::Shows::kWish : CaSecret::Shows::kInForce;
+    auto followed = std::make_shared<CaSecret>(*kube_, **secret, clock_, shows);
     secret_ = followed.get();
     source_ = std::move(followed);
   } else {
@@ -217,10 +220,17 @@ void Daemon::MakeSource() {
 }
 
 void Daemon::KeepConfigMaps() {
-  if (!config_.root_config_maps) return;
-  root_config_maps_ = std::make_unique<RootConfigMapKeeper>(*kube_, *plane_, clock_, metrics_,
-                                                            config_.config_map_propagation);
-  plane_->set_bootstrap_places(root_config_maps_.get());
+  const bool istiods = !config_.istiod.empty();
+  if (!config_.root_config_maps && !istiods) return;
+  root_config_maps_ = std::make_unique<RootConfigMapKeeper>(
+      *kube_, *plane_, clock_, metrics_, config_.config_map_propagation,
+      istiods ? RootConfigMaps::Writer::kIstiod : RootConfigMaps::Writer::kUs);
+  plane_->AddPlaces(*root_config_maps_);
+  if (!istiods) return;
+  istiod_ = std::make_unique<IstiodKeeper>(
+      *kube_, *secret_, *plane_, clock_,
+      IstiodKeeper::Options{config_.istiod, config_.config_map_propagation});
+  plane_->AddPlaces(*istiod_);
 }
 
 void Daemon::Follow() {
@@ -229,7 +239,8 @@ void Daemon::Follow() {
     return OfferFiles(*plane_, *source_, files, clock_.Now());
   };
   if (secret_ != nullptr) {
-    follower_ = std::make_unique<SecretFollower>(*kube_, *secret_, clock_, offer);
+    follower_ = std::make_unique<SecretFollower>(*kube_, *secret_, clock_, offer,
+                                                 [this] { plane_->SourceFine(); });
   } else {
     Settler::Options settle;
     settle.rescan = config_.rescan_interval;
@@ -345,6 +356,7 @@ void Daemon::Shutdown() {
   http_.reset();
   if (background_ != nullptr) background_->Stop();
   server_.reset();
+  istiod_.reset();
   root_config_maps_.reset();
   if (plane_ == nullptr) return;
   if (absl::Status flushed = plane_->Flush(); !flushed.ok()) {

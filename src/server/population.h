@@ -28,7 +28,7 @@ inline fleet::Key KeyOf(const authn::Caller& caller, const std::string& instance
 }
 
 inline fleet::Leaf LeafOf(const store::PopulationRecord& record) {
-  return {record.serial, record.authority, record.not_before, record.not_after};
+  return {record.serial, record.authority, record.not_before, record.not_after, record.told};
 }
 
 inline fleet::Fleet::Purpose PurposeOf(const store::PopulationRecord& record) {

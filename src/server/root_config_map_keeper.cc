@@ -10,6 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/strings.h"
+#include "server/observe.h"
+#include "trust/bundle.h"
 
 namespace capstan::server {
 namespace {
@@ -49,21 +51,27 @@ bool WantsRootConfigMap(const Json& ns) {
          TextIn(ns, "status", "phase") != "Terminating";
 }
 
-RootConfigMaps::Map RootConfigMapOf(const Json& map) {
+RootConfigMaps::Map RootConfigMapOf(const Json& map, RootConfigMaps::Writer writer) {
   RootConfigMaps::Map seen;
   seen.resource_version = kube::Metadata(map, "resourceVersion");
-  seen.digest = RootConfigMaps::DigestOf(TextIn(map, "data", kKey));
+  std::string pem = TextIn(map, "data", kKey);
+  if (writer == RootConfigMaps::Writer::kIstiod) {
+    if (const auto bundle = trust::Bundle::ParsePem(pem); bundle.ok()) pem = bundle->ToPem();
+  }
+  seen.digest = RootConfigMaps::DigestOf(pem);
   const Json* metadata = Member(map, "metadata");
   seen.labelled = metadata != nullptr && TextIn(*metadata, "labels", kLabel) == "true";
   return seen;
 }
 
 RootConfigMapKeeper::RootConfigMapKeeper(kube::Client& client, rpc::ControlPlane& plane,
-                                         Clock& clock, Metrics& metrics, absl::Duration propagation)
+                                         Clock& clock, Metrics& metrics, absl::Duration propagation,
+                                         RootConfigMaps::Writer writer)
     : client_(client),
       plane_(plane),
       clock_(clock),
-      machine_(propagation),
+      writer_(writer),
+      machine_(propagation, writer),
       loop_(clock),
       timer_(loop_),
       gauges_(metrics.Gauges("capstan_root_config_maps",
@@ -105,7 +113,7 @@ kube::Watch::Handler RootConfigMapKeeper::MapHandler() {
   return {
       [this](const Json& object) {
         Tell([&](RootConfigMaps& machine, absl::Duration now) {
-          machine.MapSeen(kube::NameOf(object).ns, RootConfigMapOf(object), now);
+          machine.MapSeen(kube::NameOf(object).ns, RootConfigMapOf(object, writer_), now);
         });
       },
       [this](const kube::ObjectName& name) {
@@ -149,10 +157,11 @@ void RootConfigMapKeeper::Trouble(Watched what, const absl::Status& why) {
             {{"why", why.message()}});
 }
 
-std::vector<rotation::Holder> RootConfigMapKeeper::Lacking(const trust::BundleVersion& bundle,
+std::vector<rotation::Holder> RootConfigMapKeeper::Lacking(const rotation::Gate& gate,
                                                            absl::Duration now) {
+  if (!AsksForFirstTrust(gate)) return {};
   MutexLock lock(mutex_);
-  return machine_.Lacking(bundle, now);
+  return machine_.Lacking(gate.bundle, now);
 }
 
 void RootConfigMapKeeper::Poke() {

@@ -27,21 +27,22 @@ namespace capstan::server {
 // Whether a Namespace, as it is, is to have the ConfigMap.
 bool WantsRootConfigMap(const Json& ns);
 // A ConfigMap as RootConfigMaps sees it.
-RootConfigMaps::Map RootConfigMapOf(const Json& map);
+RootConfigMaps::Map RootConfigMapOf(const Json& map, RootConfigMaps::Writer writer);
 
-// Keeps the ConfigMap istio-ca-root-cert of every namespace at the trust bundle: drives
-// RootConfigMaps. Watches tell the machine on their own threads; writes block a loop of its own.
+// Keeps the ConfigMap istio-ca-root-cert of every namespace at the trust bundle, or looks at what
+// istiod writes there: drives RootConfigMaps. Watches tell the machine on their own threads; writes
+// block a loop of its own.
 class RootConfigMapKeeper final : public BootstrapPlaces {
  public:
   // All that is passed by reference outlives it. Begins at once; until `plane` has a bundle nothing
   // is written.
   RootConfigMapKeeper(kube::Client& client, rpc::ControlPlane& plane, Clock& clock,
-                      Metrics& metrics, absl::Duration propagation);
+                      Metrics& metrics, absl::Duration propagation,
+                      RootConfigMaps::Writer writer = RootConfigMaps::Writer::kUs);
   // Waits for the write that is under way.
   ~RootConfigMapKeeper() override;
 
-  std::vector<rotation::Holder> Lacking(const trust::BundleVersion& bundle,
-                                        absl::Duration now) override;
+  std::vector<rotation::Holder> Lacking(const rotation::Gate& gate, absl::Duration now) override;
 
  private:
   kube::Watch::Handler NamespaceHandler();
@@ -62,6 +63,7 @@ class RootConfigMapKeeper final : public BootstrapPlaces {
   kube::Client& client_;
   rpc::ControlPlane& plane_;
   Clock& clock_;
+  const RootConfigMaps::Writer writer_;
   Mutex mutex_;
   RootConfigMaps machine_ ABSL_GUARDED_BY(mutex_);
   std::atomic<bool> poked_ = false;

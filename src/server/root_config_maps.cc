@@ -154,7 +154,7 @@ void RootConfigMaps::Want(const trust::BundleVersion& version, std::string pem,
 
 RootConfigMaps::Next RootConfigMaps::Take(absl::Duration now) {
   Next next;
-  if (!synced() || version_.empty()) return next;
+  if (writer_ != Writer::kUs || !synced() || version_.empty()) return next;
   const std::string* chosen = nullptr;
   bool creates = false;
   for (const auto& [ns, place] : places_) {
@@ -230,7 +230,10 @@ std::string RootConfigMaps::WhyLacking(const std::string& ns, const Place& place
   if (!Holds(place)) {
     const std::string& error = place.error.empty() ? server_error_ : place.error;
     return absl::StrCat("the ConfigMap ", kRootConfigMap, " in ", ns, " does not hold bundle ",
-                        version_.sequence, " yet: ", error.empty() ? "it is being written" : error);
+                        version_.sequence, " yet: ",
+                        writer_ == Writer::kIstiod ? "istiod has not written it"
+                        : error.empty()            ? "it is being written"
+                                                   : error);
   }
   const absl::Duration held = now - place.since;
   if (place.original || held >= propagation_) return "";

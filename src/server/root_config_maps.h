@@ -27,7 +27,7 @@ class RootConfigMaps {
   enum class Watched { kNamespaces, kMaps };
   struct Map {
     std::string resource_version;
-    std::string digest;     // DigestOf() its root-cert.pem
+    std::string digest;     // DigestOf() its root-cert.pem; of another writer's, in our order
     bool labelled = false;  // as Istio labels it
   };
   struct Write {
@@ -56,8 +56,11 @@ class RootConfigMaps {
 
   static std::string DigestOf(std::string_view pem);
 
+  // kIstiod: it writes them, and they are only looked at.
+  enum class Writer { kUs, kIstiod };
   // A pod sees a ConfigMap's new content no later than `propagation` after it changed.
-  explicit RootConfigMaps(absl::Duration propagation) : propagation_(propagation) {}
+  explicit RootConfigMaps(absl::Duration propagation, Writer writer = Writer::kUs)
+      : propagation_(propagation), writer_(writer) {}
 
   // A namespace that is to have one, or is not any more.
   void NamespaceSeen(const std::string& ns);
@@ -107,13 +110,16 @@ class RootConfigMaps {
   bool synced() const { return watching_[0].synced && watching_[1].synced; }
   const std::string& trouble() const;
   bool Holds(const Place& place) const;
-  bool Right(const Place& place) const { return Holds(place) && place.map->labelled; }
+  bool Right(const Place& place) const {
+    return Holds(place) && (place.map->labelled || writer_ == Writer::kIstiod);
+  }
   void ForgetIfNothing(std::map<std::string, Place>::iterator known);
   News NoteFailure(Place& place, const absl::Status& why, absl::Duration now);
   void Spoilt(Place& place, std::string how, absl::Duration now);
   std::string WhyLacking(const std::string& ns, const Place& place, absl::Duration now) const;
 
   const absl::Duration propagation_;
+  const Writer writer_;
   trust::BundleVersion version_;
   std::string pem_;
   std::string digest_;

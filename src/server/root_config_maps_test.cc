@@ -31,6 +31,26 @@ trust::BundleVersion V(int64_t sequence) {
   return {"lineage", sequence};
 }
 
+// istiod writes them: whether each has the bundle is seen, and nothing is ever written.
+TEST(RootConfigMapsOfIstiod, AreLookedAtOnly) {
+  RootConfigMaps maps(absl::Seconds(90), RootConfigMaps::Writer::kIstiod);
+  absl::Duration now = absl::Seconds(1000);
+  maps.NamespaceSeen("app");
+  maps.MapSeen("app", {"1", RootConfigMaps::DigestOf("A"), false}, now);
+  EXPECT_FALSE(maps.Synced(Watched::kNamespaces));
+  EXPECT_TRUE(maps.Synced(Watched::kMaps));
+  maps.Want(V(1), "A", now);
+  EXPECT_EQ(maps.Count().current, 1) << "whatever its label";
+  maps.Want(V(2), "A+B", now);
+  EXPECT_FALSE(maps.Take(now).write.has_value());
+  ASSERT_THAT(maps.Lacking(V(2), now), SizeIs(1));
+  EXPECT_THAT(maps.Lacking(V(2), now).front().why, HasSubstr("istiod has not written it"));
+  maps.MapSeen("app", {"2", RootConfigMaps::DigestOf("A+B"), false}, now);
+  ASSERT_THAT(maps.Lacking(V(2), now), SizeIs(1)) << "not in the pods yet";
+  now += absl::Seconds(90);
+  EXPECT_THAT(maps.Lacking(V(2), now), IsEmpty());
+}
+
 class RootConfigMapsTest : public ::testing::Test {
  protected:
   void Sync() {
@@ -353,11 +373,12 @@ TEST(RootConfigMapKeeper, ReadsAConfigMap) {
   const Json map = {
       {"metadata", {{"resourceVersion", "5"}, {"labels", {{"istio.io/config", "true"}}}}},
       {"data", {{"root-cert.pem", "A"}, {"more", "x"}}}};
-  RootConfigMaps::Map seen = RootConfigMapOf(map);
+  RootConfigMaps::Map seen = RootConfigMapOf(map, RootConfigMaps::Writer::kUs);
   EXPECT_EQ(seen.resource_version, "5");
   EXPECT_EQ(seen.digest, RootConfigMaps::DigestOf("A"));
   EXPECT_TRUE(seen.labelled);
-  seen = RootConfigMapOf({{"metadata", {{"labels", {{"istio.io/config", "false"}}}}}});
+  seen = RootConfigMapOf({{"metadata", {{"labels", {{"istio.io/config", "false"}}}}}},
+                         RootConfigMaps::Writer::kUs);
   EXPECT_EQ(seen.digest, RootConfigMaps::DigestOf(""));
   EXPECT_FALSE(seen.labelled);
 }

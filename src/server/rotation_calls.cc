@@ -241,9 +241,10 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::BeginRotation(
   }
   // The source says what is wished: it has to say the same, or it would be followed back.
   CaSource* const source = options_.source.get();
-  const bool write = source != nullptr && !request.from_upstream();
+  const bool brought = source != nullptr && !request.from_upstream();
   if (source != nullptr) offered.source = source->kind();
-  if (write) CAPSTAN_RETURN_IF_ERROR(source->CheckWritable());
+  if (brought) CAPSTAN_RETURN_IF_ERROR(source->CheckWritable());
+  const bool write = brought && !source->shows_what_is_in_force();
   CAPSTAN_ASSIGN_OR_RETURN(Outcome outcome, Offer(set, offered));
   if (!outcome.changed) return NoNewWish();
   if (write) {

@@ -13,6 +13,7 @@
 #include "base/random.h"
 #include "base/strings.h"
 #include "server/control_plane.h"
+#include "server/observe.h"
 #include "store/memory_store.h"
 #include "trust/testing.h"
 #include "x509/csr.h"
@@ -44,9 +45,9 @@ struct Agent {
 // Tells what the test says, of the bundles that it was asked for.
 class FakePlaces final : public BootstrapPlaces {
  public:
-  std::vector<rotation::Holder> Lacking(const trust::BundleVersion& bundle,
-                                        absl::Duration now) override {
-    asked_sequence = bundle.sequence;
+  std::vector<rotation::Holder> Lacking(const rotation::Gate& gate, absl::Duration) override {
+    if (!AsksForFirstTrust(gate)) return {};
+    asked_sequence = gate.bundle.sequence;
     return lacks_now() ? lacking : std::vector<rotation::Holder>();
   }
   void Lacks(const std::string& ns) {
@@ -78,7 +79,7 @@ class RotationTest : public ::testing::Test {
         *keystore::SealedKeys::Open(seal_key_, keystore::SealedKeys::IfMissing::kCreate,
                                     SystemRandom()),
         clock_, SystemRandom(), executor_, *metrics_);
-    plane_->set_bootstrap_places(&places_);
+    plane_->AddPlaces(places_);
     ASSERT_TRUE(plane_->Start().ok());
   }
 

@@ -308,14 +308,30 @@ absl::StatusOr<std::shared_ptr<x509::Signer>> TrustKeeper::SignerFor(const Autho
   return SignerOf(id);
 }
 
-absl::StatusOr<std::shared_ptr<x509::Signer>> TrustKeeper::SignerOf(const AuthorityId& id) {
+absl::StatusOr<x509::PrivateKey> TrustKeeper::KeyOf(const AuthorityId& id) const {
   auto sealed = sealed_.find(id);
   if (sealed == sealed_.end() || sealed->second.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("the key of authority ", id.hex(), " is not here"));
   }
-  CAPSTAN_ASSIGN_OR_RETURN(x509::PrivateKey key, keys_.Unseal(id, sealed->second));
+  return keys_.Unseal(id, sealed->second);
+}
+
+absl::StatusOr<std::shared_ptr<x509::Signer>> TrustKeeper::SignerOf(const AuthorityId& id) {
+  CAPSTAN_ASSIGN_OR_RETURN(x509::PrivateKey key, KeyOf(id));
   return x509::NewSigner(std::move(key));
+}
+
+absl::StatusOr<trust::CaSet> TrustKeeper::InForce() {
+  absl::MutexLock lock(&mutex_);
+  if (!situation_.has_value() || situation_->trust.issuer_epoch == 0) {
+    return absl::FailedPreconditionError("there is no CA yet");
+  }
+  const trust::TrustState& trust = situation_->trust;
+  CAPSTAN_ASSIGN_OR_RETURN(x509::PrivateKey key, KeyOf(trust.issuer));
+  return trust::CaSet{"istio",        situation_->authorities.at(trust.issuer).authority,
+                      std::move(key), trust.bundle,
+                      trust.crls,     {}};
 }
 
 absl::StatusOr<Serving> TrustKeeper::NewServing(const AuthorityId& id) {
@@ -402,6 +418,7 @@ absl::StatusOr<std::shared_ptr<const Signing>> TrustKeeper::SigningOf(const Auth
     signing->chain_pem.push_back(link.ToPem());
   }
   signing->chain_pem.push_back(situation_->trust.bundle.ToPem());
+  signing->sequence = situation_->trust.version.sequence;
   return signing;
 }
 

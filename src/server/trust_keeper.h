@@ -36,6 +36,7 @@ struct Signing {
   std::shared_ptr<issuance::Issuer> issuer;
   std::shared_ptr<Reservation> reservation;
   std::vector<std::string> chain_pem;  // the intermediates, one each, last the bundle as one
+  int64_t sequence = 0;                // of that bundle
 };
 
 // What a look at a CA source led to.
@@ -136,6 +137,10 @@ class TrustKeeper {
   // here.
   absl::StatusOr<std::shared_ptr<x509::Signer>> SignerFor(const trust::AuthorityId& id);
 
+  // Who signs, and the bundle and CRLs of this moment, as a set with the key in it.
+  // FailedPrecondition: there is no CA yet, or its key is not here.
+  absl::StatusOr<trust::CaSet> InForce();
+
   // For the status: what is, and the last wish.
   std::optional<rotation::Situation> situation() const;
   std::optional<store::DesiredRecord> desired() const;
@@ -196,6 +201,8 @@ class TrustKeeper {
   absl::Status DestroyKey(const trust::AuthorityId& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   absl::Status Commit(store::Change change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::StatusOr<x509::PrivateKey> KeyOf(const trust::AuthorityId& id) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<std::shared_ptr<x509::Signer>> SignerOf(const trust::AuthorityId& id)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::StatusOr<Serving> NewServing(const trust::AuthorityId& id)

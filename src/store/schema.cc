@@ -139,6 +139,10 @@ CREATE TABLE unwritten_leaves (
   until INTEGER
 ) STRICT, WITHOUT ROWID;
 )sql",
+      // What the answers to stock agents said of the roots.
+      R"sql(
+ALTER TABLE population ADD COLUMN told INTEGER NOT NULL DEFAULT 0;
+)sql",
   };
   return migrations;
 }

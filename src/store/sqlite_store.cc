@@ -542,7 +542,7 @@ absl::StatusOr<int64_t> SqliteStore::ForgetTokens(absl::Time before) {
 
 absl::Status SqliteStore::PutRecord(const PopulationRecord& record) {
   CAPSTAN_ASSIGN_OR_RETURN(Statement put, db_->Prepare("INSERT OR REPLACE INTO population VALUES "
-                                                       "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
+                                                       "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"));
   return put.Text(record.spiffe_id)
       .Text(record.instance)
       .Text(record.purpose)
@@ -553,6 +553,7 @@ absl::Status SqliteStore::PutRecord(const PopulationRecord& record) {
       .Bind(record.not_after)
       .Bind(record.last_seen)
       .Text(JoinList(record.consumers))
+      .Bind(record.told)
       .Run();
 }
 
@@ -570,14 +571,15 @@ absl::StatusOr<std::vector<PopulationRecord>> SqliteStore::LoadPopulation() {
   CAPSTAN_ASSIGN_OR_RETURN(
       Statement row,
       db_->Prepare("SELECT spiffe_id, instance, purpose, serial, authority, not_before, "
-                   "not_after, last_seen, consumers FROM population ORDER BY spiffe_id, "
+                   "not_after, last_seen, consumers, told FROM population ORDER BY spiffe_id, "
                    "instance, purpose, discriminator"));
   std::vector<PopulationRecord> records;
   while (true) {
     CAPSTAN_ASSIGN_OR_RETURN(bool there, row.Step());
     if (!there) break;
     records.push_back({row.Bytes(0), row.Bytes(1), row.Bytes(2), row.Bytes(3), row.Bytes(4),
-                       row.Time(5), row.Time(6), row.Time(7), SplitList(row.Bytes(8))});
+                       row.Time(5), row.Time(6), row.Time(7), SplitList(row.Bytes(8)),
+                       row.Integer(9)});
   }
   return records;
 }

@@ -197,6 +197,9 @@ struct PopulationRecord {
   absl::Time not_after;
   absl::Time last_seen;
   std::vector<std::string> consumers;  // ids of the last report
+  // The sequence of the bundle that the leaf's answer carried to who takes its roots from there; 0:
+  // to somebody else.
+  int64_t told = 0;
   friend bool operator==(const PopulationRecord&, const PopulationRecord&) = default;
 };
 

@@ -252,6 +252,7 @@ TEST_P(StoreTest, ThePopulationKeepsTheLatestOfEachInstanceAndPurpose) {
   newer.serial = "02";
   newer.not_after = At(200);
   newer.consumers.clear();
+  newer.told = 7;
   PopulationRecord nameless1 = workload;
   nameless1.instance.clear();
   PopulationRecord nameless2 = nameless1;

@@ -22,13 +22,18 @@ class CaSecretTest : public kube::KubeFixture {
  protected:
   CaSecretTest() : source_(client_, {ns_, "cacerts"}, RealClock()) {}
 
-  void Follow(kube::Client& client) {
+  void Follow(kube::Client& client) { Follow(client, source_); }
+  void Follow(kube::Client& client, CaSecret& source) {
     follower_ = std::make_unique<SecretFollower>(
-        client, source_, RealClock(),
+        client, source, RealClock(),
         [this](const absl::StatusOr<trust::CaFiles>& files) -> absl::StatusOr<Outcome> {
           absl::MutexLock lock(&mutex_);
           offers_.push_back(files.ok() ? Names(*files) : files.status().ToString());
           return Outcome{};
+        },
+        [this] {
+          absl::MutexLock lock(&mutex_);
+          offers_.push_back("no wish");
         });
   }
   static std::string Names(const trust::CaFiles& files) {
@@ -70,6 +75,34 @@ TEST_F(CaSecretTest, IsFollowedThroughDeleteAndCreate) {
   EXPECT_TRUE(Offered("ca-cert.pem=B")) << "half of it: whoever takes it will see that";
   EXPECT_TRUE(source_.Write({{"ca-cert.pem", "B"}, {"root-cert.pem", "A+B"}}).ok());
   EXPECT_TRUE(Offered("ca-cert.pem=B root-cert.pem=A+B"));
+}
+
+// What istiod takes: ours is no wish, and what others write there is one.
+TEST_F(CaSecretTest, WhatShowsWhatIsInForceIsNoWish) {
+  CaSecret shown(client_, {ns_, "cacerts"}, RealClock(), CaSecret::Shows::kInForce);
+  const auto get = [&] { return *client_.Get(kube::kSecrets, {ns_, "cacerts"}); };
+  Create({{"ca-cert.pem", "A"}, {"root-cert.pem", "A"}});
+  EXPECT_FALSE(IsOurs(get()));
+  EXPECT_THAT(std::string(shown.CheckWritable().message()),
+              HasSubstr("does not show what is in force"));
+  EXPECT_EQ((*shown.ReadWish())->at("ca-cert.pem"), "A");
+  ASSERT_TRUE(shown.Claim(get()).ok());
+  EXPECT_TRUE(IsOurs(get()));
+  EXPECT_EQ(FilesOfSecret(get())->at("ca-cert.pem"), "A") << "as it was";
+  EXPECT_EQ(*shown.ReadWish(), std::nullopt);
+  EXPECT_TRUE(shown.CheckWritable().ok());
+
+  Follow(client_, shown);
+  EXPECT_TRUE(Offered("no wish"));
+  const std::string old = kube::Metadata(get(), "resourceVersion");
+  ASSERT_TRUE(shown.Show({{"ca-cert.pem", "A"}, {"root-cert.pem", "A+B"}}, old).ok());
+  EXPECT_TRUE(Offered("no wish"));
+  EXPECT_EQ(shown.Show({{"ca-cert.pem", "C"}}, old).code(), absl::StatusCode::kAborted);
+
+  const Json edit = {{"data", {{"root-cert.pem", absl::Base64Escape("B")}}}};
+  ASSERT_TRUE(client_.Patch(kube::kSecrets, {ns_, "cacerts"}, edit).ok());
+  EXPECT_TRUE(Offered("ca-cert.pem=A root-cert.pem=B")) << "the annotation is of other data";
+  EXPECT_FALSE(IsOurs(get()));
 }
 
 TEST_F(CaSecretTest, IsOfferedAgainWhenTheApiServerIsBack) {
