@@ -2,6 +2,7 @@
 #include "pcds/resource.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 
@@ -11,19 +12,30 @@ std::string Resource::version() const {
   return absl::StrCat(bundle.sequence, ".", issuer_epoch);
 }
 
-Resource ResourceOf(const trust::TrustState& trust) {
-  Resource resource{trust.version, trust.issuer_epoch, {}};
-  for (const x509::Certificate& root : trust.bundle.roots()) {
-    resource.roots.push_back(root.ToPem());
-  }
-  const size_t count = resource.roots.size();
+namespace {
+
+Resource Arranged(const trust::TrustState& trust, std::vector<std::string> roots) {
+  const size_t count = roots.size();
   if (count > 1) {
-    const auto first = resource.roots.begin();
-    std::rotate(first, first + trust.issuer_epoch % static_cast<int64_t>(count),
-                resource.roots.end());
+    std::rotate(roots.begin(), roots.begin() + trust.issuer_epoch % static_cast<int64_t>(count),
+                roots.end());
   } else if (count == 1 && trust.issuer_epoch % 2 == 0) {
-    resource.roots.push_back(resource.roots.front());
+    roots.push_back(roots.front());
   }
+  return {trust.version, trust.issuer_epoch, std::move(roots)};
+}
+
+}  // namespace
+
+Resource ResourceOf(const trust::TrustState& trust) {
+  std::vector<std::string> roots;
+  for (const x509::Certificate& root : trust.bundle.roots()) roots.push_back(root.ToPem());
+  return Arranged(trust, std::move(roots));
+}
+
+Resource IssuerResourceOf(const trust::TrustState& trust, const x509::Certificate& issuer_root) {
+  Resource resource = Arranged(trust, {issuer_root.ToPem()});
+  resource.whole = false;
   return resource;
 }
 

@@ -17,10 +17,16 @@ struct Resource {
   trust::BundleVersion bundle;
   int64_t issuer_epoch = 0;
   std::vector<std::string> roots;  // PEM, one certificate each
+  // False: it only makes agents ask anew; who acknowledges it has said nothing of the bundle.
+  bool whole = true;
   // "BUNDLE.EPOCH": the versions that clients repeat.
   std::string version() const;
 };
 
 Resource ResourceOf(const trust::TrustState& trust);
+
+// Of the issuer's root alone: its bytes change when the issuer does and never for the bundle, which
+// agents learn with the answers to their requests; those they go on to trust beside this.
+Resource IssuerResourceOf(const trust::TrustState& trust, const x509::Certificate& issuer_root);
 
 }  // namespace capstan::pcds

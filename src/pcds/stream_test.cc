@@ -89,6 +89,16 @@ TEST_F(ResourceTest, OtherBytesForEachIssuer) {
   }
 }
 
+// Where the bundle comes with answers: nothing is said until another authority signs.
+TEST_F(ResourceTest, OfTheIssuerAloneChangesWithTheIssuer) {
+  const auto& [a, b] = std::pair(a_.root.certificate, b_.root.certificate);
+  const Resource before = IssuerResourceOf(State({a}, 1), a);
+  EXPECT_FALSE(before.whole);
+  EXPECT_EQ(before.roots, IssuerResourceOf(State({a, b}, 1), a).roots) << "another bundle";
+  EXPECT_NE(before.roots, IssuerResourceOf(State({a, b}, 2), a).roots) << "another intermediate";
+  EXPECT_THAT(IssuerResourceOf(State({a, b}, 3), b).roots, ElementsAre(b.ToPem()));
+}
+
 TEST(Slot, SpreadsAgentsOverWhatTheBudgetNeeds) {
   const auto resource = Made(2, 1, {"A", "B"});
   int early = 0;

@@ -34,14 +34,10 @@ absl::StatusOr<std::shared_ptr<AdsStream>> AdsHub::Open(AdsFront front, const st
 }
 
 void AdsHub::Refresh() {
-  const std::shared_ptr<const trust::TrustState> trust = plane_.trust();
-  if (trust == nullptr) return;
-  if (current_ != nullptr && current_->bundle == trust->version &&
-      current_->issuer_epoch == trust->issuer_epoch) {
-    return;
-  }
+  std::shared_ptr<const pcds::Resource> now_told = plane_.stock_roots();
+  if (now_told == nullptr || now_told == current_) return;
   const bool first = current_ == nullptr;
-  current_ = std::make_shared<const pcds::Resource>(pcds::ResourceOf(*trust));
+  current_ = std::move(now_told);
   if (first) return;
   const absl::Duration now = RealClock().Monotonic();
   const double budget = plane_.issue_budget();

@@ -60,15 +60,16 @@ absl::Status AdsStream::Handle(const grpc::ByteBuffer& bytes) {
   return request.type_url == pcds::kProxyConfigType ? Report() : absl::OkStatus();
 }
 
-// Only whoever shows a pod's token is a workload of its own; who shows a certificate, as agents
-// outside of Kubernetes do, gets the roots.
+// Only whoever shows a pod's token, and is told the whole bundle here, speaks for a workload; who
+// shows a certificate, as agents outside of Kubernetes do, gets the roots.
 absl::Status AdsStream::Join() {
-  if (caller_->proof != authn::Caller::Proof::kServiceAccount) {
-    Push(set_.Subscribed(*this));
-    return absl::OkStatus();
+  const std::shared_ptr<const pcds::Resource> told = set_.Subscribed(*this);
+  const bool speaks =
+      caller_->proof == authn::Caller::Proof::kServiceAccount && (told == nullptr || told->whole);
+  if (speaks) {
+    CAPSTAN_ASSIGN_OR_RETURN(generation_, plane_.StockConnected(*caller_, instance_));
   }
-  CAPSTAN_ASSIGN_OR_RETURN(generation_, plane_.StockConnected(*caller_, instance_));
-  Push(set_.Subscribed(*this));
+  Push(told);
   return Report();
 }
 

@@ -14,6 +14,7 @@
 #include "base/secret.h"
 #include "capstan/control/v1/control.pb.h"
 #include "capstan/fleet/v1/fleet.pb.h"
+#include "pcds/resource.h"
 #include "spiffe/spiffe_id.h"
 #include "trust/state.h"
 #include "x509/csr.h"
@@ -117,6 +118,9 @@ class ControlPlane {
                                                  const std::string& instance) = 0;
   virtual absl::Status StockReported(const authn::Caller& caller, const std::string& instance,
                                      int64_t generation, const StockReport& report) = 0;
+  // What stock agents are told of roots at this moment; null: there is no CA yet. The same object
+  // until they are to be told something else.
+  virtual std::shared_ptr<const pcds::Resource> stock_roots() const = 0;
   // Certificates that may be asked for in a second: by this, what makes agents ask is spread.
   virtual double issue_budget() const = 0;
 

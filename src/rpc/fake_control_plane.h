@@ -302,6 +302,15 @@ class FakeControlPlane : public ControlPlane {
     stock_[instance].push_back(report);
     return absl::OkStatus();
   }
+  std::shared_ptr<const pcds::Resource> stock_roots() const override {
+    const auto trust = this->trust();
+    std::lock_guard lock(mutex_);
+    if (stock_roots_ == nullptr || !(stock_roots_->bundle == trust->version) ||
+        stock_roots_->issuer_epoch != trust->issuer_epoch) {
+      stock_roots_ = std::make_shared<const pcds::Resource>(pcds::ResourceOf(*trust));
+    }
+    return stock_roots_;
+  }
   double issue_budget() const override { return issue_budget_.load(); }
   void set_issue_budget(double budget) { issue_budget_ = budget; }
   std::map<std::string, std::vector<StockReport>> stock() const {
@@ -513,6 +522,7 @@ class FakeControlPlane : public ControlPlane {
   int64_t sequence_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t generation_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<std::string, std::vector<StockReport>> stock_ ABSL_GUARDED_BY(mutex_);
+  mutable std::shared_ptr<const pcds::Resource> stock_roots_ ABSL_GUARDED_BY(mutex_);
   std::atomic<double> issue_budget_{0};
 };
 

@@ -115,6 +115,9 @@ TEST_F(ServerCredentialsTest, ABrokenCertificateLeavesTheLastOneInForce) {
                                const StockReport& r) override {
       return plane_.StockReported(c, i, g, r);
     }
+    std::shared_ptr<const pcds::Resource> stock_roots() const override {
+      return plane_.stock_roots();
+    }
     double issue_budget() const override { return plane_.issue_budget(); }
     std::shared_ptr<const fleet::v1::TrustUpdate> update() const override {
       return plane_.update();

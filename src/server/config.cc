@@ -64,6 +64,22 @@ void AddServiceAccounts(Settings& settings, Config& config) {
   settings.List("cluster-id",
                 "names of the cluster whose API server capstand reaches, as callers give them",
                 &config.cluster_id);
+  settings.Custom(
+      "stock-agents",
+      "how a rotation reaches stock agents that take their roots from capstand: each change is "
+      "told "
+      "them in its slot, and each makes them ask for a certificate (paced); or roots come with the "
+      "certificates that they ask for by themselves, and only a new issuer makes them ask (slow)",
+      "paced|slow",
+      [&config](std::string_view text) -> absl::Status {
+        if (text != "paced" && text != "slow") {
+          return absl::InvalidArgumentError(
+              absl::StrCat("\"", text, "\" is neither paced nor slow"));
+        }
+        config.slow_stock_agents = text == "slow";
+        return absl::OkStatus();
+      },
+      [&config] { return config.slow_stock_agents ? "slow" : "paced"; });
   settings.CustomList(
       "remote-clusters",
       "other clusters whose service accounts are callers, and how to reach their API servers; may "

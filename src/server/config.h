@@ -31,6 +31,7 @@ struct Config {
   std::optional<kube::Access> kube;  // nullopt: nothing needs one
   // Callers with tokens of service accounts.
   bool service_accounts = false;
+  bool slow_stock_agents = false;
   std::vector<std::string> token_audiences = {"istio-ca"};
   std::vector<std::string> cluster_id = {"Kubernetes"};  // of the cluster that `kube` is
   std::vector<RemoteCluster> remote_clusters;

@@ -105,6 +105,7 @@ void ControlPlane::PublishUpdate() {
         UpdateOf(trust, plans.canary, issuers->canary->authority, probing_));
   }
   updates_.Set(std::move(next));
+  PublishStockRoots(trust);
 }
 
 std::shared_ptr<const fleet::v1::TrustUpdate> ControlPlane::update() const {

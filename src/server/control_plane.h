@@ -53,6 +53,9 @@ struct ControlPlaneOptions {
   rotation::TimerPolicy timer = {};
   // How often it looks at what time itself changes.
   absl::Duration housekeep_every = absl::Seconds(1);
+  // Whether the bundle reaches stock agents with the answers to their requests, so that only a new
+  // issuer makes them ask; else each change is told them, at the price of a new certificate.
+  bool slow_stock_agents = false;
   // Callers with tokens of service accounts; null: there are none. Stopped before the server is,
   // and before the control plane is destroyed.
   std::shared_ptr<ServiceAccounts> service_accounts = nullptr;
@@ -137,6 +140,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
                                          const std::string& instance) override;
   absl::Status StockReported(const authn::Caller& caller, const std::string& instance,
                              int64_t generation, const rpc::StockReport& report) override;
+  std::shared_ptr<const pcds::Resource> stock_roots() const override { return stock_.Get(); }
   double issue_budget() const override;
   std::shared_ptr<const fleet::v1::TrustUpdate> update() const override;
   std::shared_ptr<const fleet::v1::TrustUpdate> UpdateFor(
@@ -198,6 +202,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   // Something was seen that may open a gate: soon, and for many at once.
   void AdvanceSoon() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void PublishUpdate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(publishing_);
+  void PublishStockRoots(const trust::TrustState& trust) ABSL_EXCLUSIVE_LOCKS_REQUIRED(publishing_);
   void RefreshProbing();
   absl::StatusOr<std::vector<std::string>> SignProbe(const authn::Caller& caller,
                                                      const std::string& csr_pem,
@@ -230,6 +235,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   HistoryReader history_;
   Published<rpc::ServingCertificate> serving_;
   Published<Updates> updates_;
+  Published<pcds::Resource> stock_;  // what stock agents are told
   // Taken where updates_ is made, so that the latest trust and the latest probing meet in it.
   mutable absl::Mutex publishing_;
   rotation::Probing probing_ ABSL_GUARDED_BY(publishing_);

@@ -41,8 +41,8 @@ Secret Jwt(const std::string& subject) {
 
 class ControlPlaneAccountsTest : public ::testing::Test {
  protected:
-  ControlPlaneAccountsTest()
-      : plane_(Options(), store_, Keys(), clock_, SystemRandom(), executor_, metrics_) {
+  explicit ControlPlaneAccountsTest(bool slow = false)
+      : plane_(Options(slow), store_, Keys(), clock_, SystemRandom(), executor_, metrics_) {
     EXPECT_TRUE(plane_.Start().ok());
     EXPECT_TRUE(plane_.Offer(a_.Set(), {.source = "directory"}).ok());
   }
@@ -54,7 +54,7 @@ class ControlPlaneAccountsTest : public ::testing::Test {
     if (token == Jwt("no pod")) return kube::ServiceAccount{"default", "sleep", "", "", ""};
     return kube::ServiceAccount{"default", "sleep", "sleep-0", token == Jwt("one") ? "1" : "2", ""};
   }
-  ControlPlaneOptions Options() {
+  ControlPlaneOptions Options(bool slow) {
     const spiffe::TrustDomain domain = *spiffe::TrustDomain::Parse("cluster.local");
     std::vector<ServiceAccounts::Cluster> clusters;
     clusters.push_back(
@@ -64,6 +64,7 @@ class ControlPlaneAccountsTest : public ::testing::Test {
         .trust_domain = domain,
         .keeper = {.serving_names = NamesFor(domain, "127.0.0.1:15012", "127.0.0.1:15012", {}),
                    .rotation = {.immediate = true}}};
+    options.slow_stock_agents = slow;
     options.service_accounts = std::make_shared<ServiceAccounts>(domain, std::move(clusters));
     return options;
   }
@@ -164,6 +165,31 @@ TEST_F(ControlPlaneAccountsTest, WhatAnAnswerSaidOfTheRootsIsOnRecord) {
   EXPECT_THAT(grades(), ElementsAre("absent")) << "until it asks again";
   Issue(*Authenticate(Showing(Jwt("one"))));
   EXPECT_THAT(grades(), ElementsAre("told"));
+}
+
+// What is told on ADS where the bundle comes with answers.
+class SlowStockAgentsTest : public ControlPlaneAccountsTest {
+ protected:
+  SlowStockAgentsTest() : ControlPlaneAccountsTest(/*slow=*/true) {}
+};
+
+TEST_F(SlowStockAgentsTest, OnlyANewIssuerIsTold) {
+  const TestPki b = TestPki::Make("intermediateB");
+  const auto told = plane_.stock_roots();
+  EXPECT_THAT(told->roots, ElementsAre(a_.root.certificate.ToPem()));
+  EXPECT_FALSE(told->whole);
+  ASSERT_TRUE(
+      plane_.Offer(a_.Set({a_.root.certificate, b.root.certificate}), {.source = "directory"})
+          .ok());
+  EXPECT_EQ(plane_.trust()->bundle.roots().size(), 2u);
+  EXPECT_EQ(plane_.stock_roots(), told) << "the very same: nobody is told anything";
+  ASSERT_TRUE(
+      plane_.Offer(b.Set({a_.root.certificate, b.root.certificate}), {.source = "directory"}).ok());
+  const auto moved = plane_.stock_roots();
+  EXPECT_NE(moved->roots, told->roots);
+  EXPECT_EQ(moved->roots.front(), b.root.certificate.ToPem());
+  ASSERT_TRUE(plane_.Offer(b.Set(), {.source = "directory"}).ok());
+  EXPECT_EQ(plane_.stock_roots(), moved);
 }
 
 TEST_F(ControlPlaneAccountsTest, ARefusedTokenGivesNothingAndIsCounted) {

@@ -34,6 +34,20 @@ absl::Status ControlPlane::StockReported(const authn::Caller& caller, const std:
   return TakeReport(KeyOf(caller, instance), generation, std::move(folded));
 }
 
+void ControlPlane::PublishStockRoots(const trust::TrustState& trust) {
+  const auto signing = keeper_.signing();
+  pcds::Resource next = options_.slow_stock_agents && signing != nullptr
+                            ? pcds::IssuerResourceOf(trust, signing->issuer->authority().root)
+                            : pcds::ResourceOf(trust);
+  const std::shared_ptr<const pcds::Resource> present = stock_.Get();
+  // Another bundle under which the same is said is told to nobody.
+  if (present != nullptr && present->roots == next.roots &&
+      (!next.whole || present->bundle == next.bundle)) {
+    return;
+  }
+  stock_.Set(std::make_shared<const pcds::Resource>(std::move(next)));
+}
+
 double ControlPlane::issue_budget() const {
   const auto view = keeper_.rotation();
   return pacing_.RateOf(view.has_value() ? view->record.issue_per_second : 0);

@@ -190,6 +190,7 @@ absl::Status Daemon::Prepare() {
   MakeSource();
   service_accounts_ = ServiceAccountsOf(config_, trust_domain, clock_, metrics_);
   ControlPlaneOptions options = OptionsOf(config_, trust_domain, source_);
+  options.slow_stock_agents = config_.slow_stock_agents;
   options.service_accounts = service_accounts_;
   plane_ = std::make_unique<ControlPlane>(std::move(options), *store_, std::move(keys), clock_,
                                           random_, *background_, metrics_);

@@ -54,13 +54,15 @@ class StockCapstandTest(stock_mesh.StockMesh):
         self.assertLessEqual(self.capstand.signed() - signed, 3 * len(self.pods))
         self.check_requests()
 
-    def make_secret(self, ca: str, root: pathlib.Path):
-        """The two commands of `Zero-Downtime Root Certificate Rotation in Istio`."""
-        made = self.folder / ca / "ca"
-        self.cluster.kubectl("delete", "secret", "cacerts", "-n", "istio-system", "--ignore-not-found")
-        self.cluster.kubectl("create", "secret", "generic", "cacerts", "-n", "istio-system",
-                             f"--from-file={made}/ca-cert.pem", f"--from-file={made}/ca-key.pem",
-                             f"--from-file=root-cert.pem={root}", f"--from-file={made}/cert-chain.pem")  # fmt: skip
+    def test_slowly(self):
+        """Roots come with the answers: nothing but the new issuer makes an agent ask."""
+        self.start(self.folder / "A" / "ca", lambda folder, account: (
+            Pod(folder, self.capstand, account, SECRET_TTL="60s")), "--stock-agents=slow")
+        eventually("both are told", lambda: self.capstand.fleet("told") == 2)
+        with Repeated(self.call, 0.05):
+            self.rotate()
+            self.wait_for_the_end()
+        self.check_requests()
 
     def signed_by(self, pod, root: pathlib.Path) -> bool:
         chain = self.folder / "held.pem"

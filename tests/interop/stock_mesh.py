@@ -40,8 +40,9 @@ class Capstand(Part):
         self.folder, self.cluster, self.port, self.http = folder, cluster, free_port(), free_port()
         self.log = folder / "capstand.log"
         folder.mkdir(parents=True)
+        access = [] if any(word.startswith("--kubeconfig=") for word in settings) else [f"--kubeconfig={cluster.kubeconfig}"]
         command = [CAPSTAND, f"--state-dir={folder}/state", f"--cacerts={cacerts}", "--service-accounts",
-                   "--config-map-propagation=2s", f"--kubeconfig={cluster.kubeconfig}",
+                   "--config-map-propagation=2s", *access,
                    f"--listen=127.0.0.1:{self.port}", f"--http=127.0.0.1:{self.http}",
                    "--serving-names=istiod.istio-system.svc",
                    "--rotation-soak=2s", "--foreign-leaf-ttl=0s", "--issue-per-second=20", *settings]
@@ -208,7 +209,7 @@ class Pod(Part, Envoy):
     `discovery`, an Istiod or a Capstand, is the agent's discoveryAddress; `ca`, another one, its CA_ADDR.
     """
 
-    def __init__(self, folder: pathlib.Path, discovery, account: str, ca=None):
+    def __init__(self, folder: pathlib.Path, discovery, account: str, ca=None, **variables: str):
         pod = folder / "pod"
         Envoy.__init__(self, folder, account, pod / "var/run/secrets/workload-spiffe-uds/socket",
                        pod / "etc/istio/proxy/XDS")  # fmt: skip
@@ -216,7 +217,8 @@ class Pod(Part, Envoy):
         script = folder / "envoy.sh"
         script.write_text(f"#!/bin/sh\nexec {' '.join(map(str, self.command))}\n")
         script.chmod(0o755)
-        variables = {"CA_ADDR": f"localhost:{ca.port}"} if ca is not None else {}
+        if ca is not None:
+            variables["CA_ADDR"] = f"localhost:{ca.port}"
         self.agent = stock_istio.PilotAgent(pod, discovery, NAMESPACE, account, self.config_map(), script, **variables)
         self.process, self.log = self.agent.process, self.agent.log
 
@@ -294,6 +296,14 @@ class StockMesh(unittest.TestCase):
         self.cluster.create_namespace(NAMESPACE)
         for account in ACCOUNTS:
             self.cluster.create_account(NAMESPACE, account)
+
+    def make_secret(self, ca: str, root: pathlib.Path, key: pathlib.Path | None = None):
+        """The two commands of `Zero-Downtime Root Certificate Rotation in Istio`."""
+        made = self.folder / ca / "ca"
+        self.cluster.kubectl("delete", "secret", "cacerts", "-n", "istio-system", "--ignore-not-found")
+        self.cluster.kubectl("create", "secret", "generic", "cacerts", "-n", "istio-system",
+                             f"--from-file={made}/ca-cert.pem", f"--from-file=ca-key.pem={key or made / 'ca-key.pem'}",
+                             f"--from-file=root-cert.pem={root}", f"--from-file={made}/cert-chain.pem")  # fmt: skip
 
     def add(self, part):
         self.parts.append(part)

@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What goes wrong around an API server, while two pods with short leaves call each other: nothing is lost.
+
+    kube_trouble_test.py CAPSTAN CAPSTAND ENVOY CAPSTAN_AGENT
+"""
+
+import json
+import pathlib
+import sys
+import time
+
+import stock_mesh
+from processes import eventually
+from stock_mesh import Capstand, OurPod, Pod, Repeated
+
+AGENT = pathlib.Path()  # set by main
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+# As docs/kubernetes.md lists them.
+RULES = [
+    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["cacerts"], "verbs": ["get", "list", "watch", "patch"]},
+    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["istio-ca-root-cert"], "verbs": ["list", "watch", "patch"]},
+    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
+    {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
+]
+BINDING = {"metadata": {"name": "capstand"},
+           "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "capstand"},
+           "subjects": [{"kind": "ServiceAccount", "name": "capstand", "namespace": "istio-system"}]}  # fmt: skip
+
+
+class KubeTroubleTest(stock_mesh.StockMesh):
+    def setUp(self):
+        super().setUp()
+        self.make_secret("A", self.folder / "A" / "ca" / "root-cert.pem")
+        self.cluster.create_account("istio-system", "capstand")
+        self.cluster.request("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "capstand"}, "rules": RULES})
+        self.cluster.request("POST", f"{RBAC}/clusterrolebindings", BINDING)
+        self.capstand = self.add(Capstand(
+            self.folder / "c", self.cluster, "secret:istio-system/cacerts", "--root-config-maps", "--log-level=debug",
+            "--default-ttl=20s", f"--kubeconfig={self.cluster.kubeconfig_of('istio-system', 'capstand')}"))  # fmt: skip
+        self.start_pods(lambda folder, account: (
+            OurPod(folder, self.capstand, AGENT, account) if account == "sleep" else
+            Pod(folder, self.capstand, account, SECRET_TTL="90s")))  # fmt: skip
+
+    def error(self) -> str:
+        """What the status says of the source."""
+        return json.loads(self.capstand.capstan("status", "-o", "json")).get("source", {}).get("error", "")
+
+    def signs_on(self):
+        """Leaves of 20 s are renewed all the while."""
+        before = len(self.capstand.issued("sleep"))
+        eventually("another leaf is signed", lambda: len(self.capstand.issued("sleep")) > before, 30)
+
+    def log(self, text: str) -> int:
+        return self.capstand.log.read_text().count(text)
+
+    def test_nothing_is_lost(self):
+        a, b = (self.folder / name / "ca" for name in "AB")
+        with Repeated(self.call, 0.1):
+            self.cluster.kubectl("delete", "secret", "cacerts", "-n", "istio-system")
+            self.assertIn("no CA files", eventually("the status says that the Secret is gone", self.error))
+            self.signs_on()
+            self.make_secret("A", a / "root-cert.pem", key=b / "ca-key.pem")
+            self.assertIn("ca-key.pem", eventually("the status names the file", lambda: (
+                "ca-key.pem" in self.error() and self.error())))  # fmt: skip
+            self.signs_on()
+            self.make_secret("A", a / "root-cert.pem")
+            eventually("the status is fine again", lambda: not self.error())
+
+            self.cluster.request("DELETE", f"{RBAC}/clusterrolebindings/capstand")
+            # What is open goes on; what is asked anew is refused.
+            self.cluster.stop()
+            self.cluster.start()
+            eventually("it is said that nothing is followed", lambda: self.log("cannot be followed"))
+            self.signs_on()
+            self.cluster.request("POST", f"{RBAC}/clusterrolebindings", BINDING)
+            eventually("it is followed again", lambda: self.log("are followed again") > 1 and not self.error())
+
+            self.cluster.process.process.kill()
+            time.sleep(5)
+            self.signs_on()
+            self.cluster.start()
+            combined = self.folder / "combined-root.pem"
+            combined.write_text((a / "root-cert.pem").read_text() + (b / "root-cert.pem").read_text())
+            self.make_secret("A", combined)
+            for pod in self.pods.values():
+                eventually(f"{pod.account} has both roots", lambda pod=pod: pod.roots() == 2)
+            eventually("every ConfigMap has both roots", lambda: all(
+                item["data"]["root-cert.pem"].count("BEGIN") == 2 for item in self.maps()))  # fmt: skip
+        self.assertGreater(self.asked, 100)
+        self.assertEqual(self.failed, 0, f"of {self.asked}")
+
+    def maps(self) -> list[dict]:
+        return self.cluster.request("GET", "/api/v1/configmaps?fieldSelector=metadata.name%3Distio-ca-root-cert")[1]["items"]
+
+
+if __name__ == "__main__":
+    AGENT = pathlib.Path(sys.argv.pop(4)).resolve()
+    stock_mesh.main()
