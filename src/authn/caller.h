@@ -32,6 +32,8 @@ struct Caller {
   std::string token_hash;                        // with a token: its SHA-256, raw
   std::string pod_name = {};  // with kServiceAccount: the pod that the token is bound to; "": none
   std::string pod_uid = {};
+  std::string cluster = {};     // with kServiceAccount: whose API server knows that pod; "": none
+  std::string node_proxy = {};  // its SPIFFE ID, where it asks in `id`'s name; "": `id` does itself
 };
 
 }  // namespace capstan::authn

@@ -69,7 +69,14 @@ absl::StatusOr<Caller> CallerOf(const kube::ServiceAccount& account,
                 .pod_uid = account.pod_uid};
 }
 
+std::optional<kube::ObjectName> AccountIn(const spiffe::SpiffeId& id) {
+  const std::vector<std::string> parts = absl::StrSplit(id.path(), '/');
+  if (parts.size() != 5 || parts[1] != "ns" || parts[3] != "sa") return std::nullopt;
+  return kube::ObjectName{parts[2], parts[4]};
+}
+
 std::string InstanceOf(const Caller& caller) {
+  if (!caller.node_proxy.empty()) return absl::StrCat("node-proxy:", caller.pod_uid);
   if (!caller.pod_uid.empty()) return absl::StrCat("pod:", caller.pod_uid);
   return absl::StrCat("token:",
                       absl::BytesToHexString(caller.token_hash.substr(0, kTokenInstanceBytes)));

@@ -69,6 +69,16 @@ void AddServiceAccounts(Settings& settings, Config& config) {
         return absl::OkStatus();
       },
       [&config] { return ToString(config.remote_clusters); });
+  settings.CustomList(
+      "trusted-node-accounts",
+      "service accounts of node proxies, such as istio-system/ztunnel, which get certificates in "
+      "the name of pods on their node; may be given more than once",
+      "NAMESPACE/ACCOUNT",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.trusted_node_accounts, ParseAccounts(text));
+        return absl::OkStatus();
+      },
+      [&config] { return ToString(config.trusted_node_accounts); });
 }
 
 void AddCa(Settings& settings, Config& config) {
@@ -337,6 +347,9 @@ absl::Status CheckServiceAccounts(const Settings& settings, const Config& config
   if (config.cluster_id.empty()) return wrong("cluster-id", "is empty");
   if (!config.service_accounts && !config.remote_clusters.empty()) {
     return wrong("remote-clusters", "is for nothing without service-accounts");
+  }
+  if (!config.service_accounts && !config.trusted_node_accounts.empty()) {
+    return wrong("trusted-node-accounts", "is for nothing without service-accounts");
   }
   std::set<std::string> names(config.cluster_id.begin(), config.cluster_id.end());
   for (const RemoteCluster& cluster : config.remote_clusters) {

@@ -86,6 +86,17 @@ TEST(ConfigTest, ServiceAccountsNeedAnApiServer) {
       HasSubstr("\"west\", which is named already"));
   EXPECT_THAT(Refusal({"--token-audiences", ""}), HasSubstr("token-audiences is empty"));
   EXPECT_THAT(Refusal({"--remote-clusters", "west"}), HasSubstr("NAME=KUBECONFIG"));
+
+  const Config nodes = Load({"--service-accounts", "--kubeconfig", admin.c_str(),
+                             "--trusted-node-accounts", "istio-system/ztunnel, a/b"})
+                           ->config;
+  EXPECT_THAT(nodes.trusted_node_accounts,
+              ElementsAre(kube::ObjectName{"istio-system", "ztunnel"}, kube::ObjectName{"a", "b"}));
+  EXPECT_THAT(Refusal({"--trusted-node-accounts", "a/b"}),
+              HasSubstr("for nothing without service-accounts"));
+  for (const char* bad : {"ztunnel", "/a", "a/", "a/b/c"}) {
+    EXPECT_THAT(Refusal({"--trusted-node-accounts", bad}), HasSubstr("is not NAMESPACE/ACCOUNT"));
+  }
 }
 
 TEST(ConfigTest, HowARotationIsWalked) {

@@ -64,6 +64,23 @@ std::shared_ptr<ServiceAccounts> ServiceAccountsOf(const Config& config,
   return std::make_shared<ServiceAccounts>(trust_domain, std::move(clusters));
 }
 
+// Null: nobody asks in the name of others.
+std::shared_ptr<NodeProxies> NodeProxiesOf(const Config& config,
+                                           const spiffe::TrustDomain& trust_domain, Clock& clock,
+                                           Metrics& metrics) {
+  if (config.trusted_node_accounts.empty()) return nullptr;
+  NodeProxies::Clusters clusters;
+  const auto follow = [&](const std::string& name, const kube::Access& access) {
+    clusters.emplace(name, std::make_unique<NodePodWatch>(name, access, clock));
+  };
+  follow(config.cluster_id.front(), *config.kube);
+  for (size_t i = 0; i < config.remote_clusters.size(); ++i) {
+    follow(config.remote_clusters[i].name, config.remote_access[i]);
+  }
+  return std::make_shared<NodeProxies>(trust_domain, config.trusted_node_accounts,
+                                       std::move(clusters), metrics);
+}
+
 ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& trust_domain,
                               std::shared_ptr<CaSource> source) {
   const std::string& advertise = config.advertise.empty() ? config.listen : config.advertise;
@@ -166,6 +183,7 @@ class Daemon {
   CaSecret* secret_ = nullptr;        // source_, where that is a Secret
   std::unique_ptr<EventLoop> background_;
   std::shared_ptr<ServiceAccounts> service_accounts_;  // null: their tokens are not taken
+  std::shared_ptr<NodeProxies> node_proxies_;          // null: there are none
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<RootConfigMapKeeper> root_config_maps_;  // null: they are not kept
   std::unique_ptr<CaFollower> follower_;
@@ -189,6 +207,8 @@ absl::Status Daemon::Prepare() {
   service_accounts_ = ServiceAccountsOf(config_, trust_domain, clock_, metrics_);
   ControlPlaneOptions options = OptionsOf(config_, trust_domain, source_);
   options.service_accounts = service_accounts_;
+  node_proxies_ = NodeProxiesOf(config_, trust_domain, clock_, metrics_);
+  options.node_proxies = node_proxies_;
   plane_ = std::make_unique<ControlPlane>(std::move(options), *store_, std::move(keys), clock_,
                                           random_, *background_, metrics_);
   if (kube_ != nullptr) {
@@ -340,6 +360,7 @@ void Daemon::Shutdown() {
   serving_ = false;
   // First: the server waits for every call to be answered.
   if (service_accounts_ != nullptr) service_accounts_->Stop();
+  if (node_proxies_ != nullptr) node_proxies_->Stop();
   if (server_ != nullptr) server_->Shutdown();
   follower_.reset();
   http_.reset();

@@ -73,8 +73,8 @@ void ServiceAccounts::Authenticate(const authn::Credentials& shown, Done done) {
         "Token"));
     return;
   }
-  TokenReviewer* reviewer = ReviewerOf(shown.cluster);
-  if (reviewer == nullptr) {
+  const Cluster* cluster = Find(shown.cluster);
+  if (cluster == nullptr) {
     const std::string named = absl::CEscape(shown.cluster.substr(0, kMostOfAName));
     log::Info("a token of a cluster that is not known here",
               {{"peer", shown.peer}, {"cluster", named}, {"known", Known()}});
@@ -83,29 +83,29 @@ void ServiceAccounts::Authenticate(const authn::Credentials& shown, Done done) {
     return;
   }
   std::string hash = authn::HashToken(*shown.bearer);
-  reviewer->Ask(hash, *shown.bearer,
-                [this, hash, done = std::move(done)](const TokenReviews::Answer& account) {
-                  if (!account.ok()) {
-                    done(account.status());
-                    return;
-                  }
-                  absl::StatusOr<authn::Caller> caller =
-                      authn::CallerOf(*account, trust_domain_, hash);
-                  // The API server vouches for a name that no identity can be made of.
-                  if (!caller.ok()) caller = absl::UnauthenticatedError(caller.status().message());
-                  done(std::move(caller));
-                });
+  cluster->reviewer->Ask(hash, *shown.bearer,
+                         [this, hash, name = cluster->names.front(),
+                          done = std::move(done)](const TokenReviews::Answer& account) {
+                           if (!account.ok()) return done(account.status());
+                           absl::StatusOr<authn::Caller> caller =
+                               authn::CallerOf(*account, trust_domain_, hash);
+                           // The API server vouches for a name that no identity can be made of.
+                           if (!caller.ok())
+                             return done(absl::UnauthenticatedError(caller.status().message()));
+                           caller->cluster = name;
+                           done(std::move(caller));
+                         });
 }
 
 void ServiceAccounts::Stop() {
   for (const Cluster& cluster : clusters_) cluster.reviewer->Stop();
 }
 
-TokenReviewer* ServiceAccounts::ReviewerOf(const std::string& cluster) const {
-  if (cluster.empty()) return clusters_.empty() ? nullptr : clusters_.front().reviewer.get();
+const ServiceAccounts::Cluster* ServiceAccounts::Find(const std::string& name) const {
+  if (name.empty()) return clusters_.empty() ? nullptr : &clusters_.front();
   for (const Cluster& known : clusters_) {
-    if (std::find(known.names.begin(), known.names.end(), cluster) != known.names.end()) {
-      return known.reviewer.get();
+    if (std::find(known.names.begin(), known.names.end(), name) != known.names.end()) {
+      return &known;
     }
   }
   return nullptr;

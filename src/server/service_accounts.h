@@ -49,7 +49,7 @@ class ServiceAccounts {
   void Stop();
 
  private:
-  TokenReviewer* ReviewerOf(const std::string& cluster) const;
+  const Cluster* Find(const std::string& name) const;
   std::string Known() const;
 
   const spiffe::TrustDomain trust_domain_;
