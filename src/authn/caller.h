@@ -23,7 +23,7 @@ struct Credentials {
 // Who calls, proven.
 struct Caller {
   // kLapsedCertificate: one that is good for asking for its successor, and nothing else.
-  // kServiceAccount: a token of a Kubernetes service account, which its API server accepted.
+  // kServiceAccount: a service account's token, which its API server or its issuer's keys accepted.
   enum class Proof { kCertificate, kJoinToken, kLapsedCertificate, kServiceAccount };
   spiffe::SpiffeId id;
   Proof proof = Proof::kCertificate;

@@ -54,6 +54,26 @@ void AddServiceAccounts(Settings& settings, Config& config) {
                 "whether callers with tokens of Kubernetes service accounts get certificates, as "
                 "stock Istio agents ask for them",
                 &config.service_accounts);
+  settings.Custom(
+      "token-verification",
+      "how such tokens are judged: the API server is asked about each (review), or gives its keys "
+      "(offline), which know of no pod that was deleted",
+      "review|offline",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.token_verification, ParseTokenVerification(text));
+        return absl::OkStatus();
+      },
+      [&config] { return std::string(TokenVerificationName(config.token_verification)); });
+  settings.CustomList(
+      "token-issuers",
+      "other issuers (OpenID Connect) whose tokens for service accounts are taken, such as "
+      "\"https://issuer.example audience=istio-ca\"; may be given more than once",
+      "ISSUER [audience=NAME] [jwks=FILE|URL] [ca=FILE]",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.token_issuers, ParseTokenIssuers(text));
+        return absl::OkStatus();
+      },
+      [&config] { return ToString(config.token_issuers); });
   settings.List("token-audiences", "audiences of which such a token must have one",
                 &config.token_audiences);
   settings.List("cluster-id",

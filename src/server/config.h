@@ -32,7 +32,9 @@ struct Config {
   std::optional<kube::Access> kube;  // nullopt: nothing needs one
   // Callers with tokens of service accounts.
   bool service_accounts = false;
+  TokenVerification token_verification = TokenVerification::kReview;
   std::vector<std::string> token_audiences = {"istio-ca"};
+  std::vector<TokenIssuer> token_issuers;                // beside the clusters
   std::vector<std::string> cluster_id = {"Kubernetes"};  // of the cluster that `kube` is
   std::vector<RemoteCluster> remote_clusters;
   std::vector<kube::Access> remote_access;  // of each

@@ -53,15 +53,19 @@ absl::StatusOr<keystore::SealedKeys> OpenKeys(const Config& config, store::Store
 std::shared_ptr<ServiceAccounts> ServiceAccountsOf(const Config& config,
                                                    const spiffe::TrustDomain& trust_domain,
                                                    Clock& clock, Metrics& metrics) {
-  if (!config.service_accounts) return nullptr;
+  if (!config.service_accounts && config.token_issuers.empty()) return nullptr;
   std::vector<ServiceAccounts::Cluster> clusters;
-  clusters.push_back(
-      ClusterAt(*config.kube, config.cluster_id, config.token_audiences, clock, metrics));
+  const auto add = [&](const kube::Access& access, std::vector<std::string> names) {
+    clusters.push_back(ClusterAt(access, std::move(names), config.token_audiences,
+                                 config.token_verification, clock, metrics));
+  };
+  if (config.service_accounts) add(*config.kube, config.cluster_id);
   for (size_t i = 0; i < config.remote_clusters.size(); ++i) {
-    clusters.push_back(ClusterAt(config.remote_access[i], {config.remote_clusters[i].name},
-                                 config.token_audiences, clock, metrics));
+    add(config.remote_access[i], {config.remote_clusters[i].name});
   }
-  return std::make_shared<ServiceAccounts>(trust_domain, std::move(clusters));
+  return std::make_shared<ServiceAccounts>(
+      trust_domain, std::move(clusters),
+      IssuersOf(config.token_issuers, config.token_audiences, clock, metrics));
 }
 
 // Null: nobody asks in the name of others.
