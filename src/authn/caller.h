@@ -23,7 +23,7 @@ struct Credentials {
 // Who calls, proven.
 struct Caller {
   // kLapsedCertificate: one that is good for asking for its successor, and nothing else.
-  // kServiceAccount: a token of a Kubernetes service account, which its API server accepted.
+  // kServiceAccount: a service account's token, which its API server or its issuer's keys accepted.
   enum class Proof { kCertificate, kJoinToken, kLapsedCertificate, kServiceAccount };
   spiffe::SpiffeId id;
   Proof proof = Proof::kCertificate;
@@ -32,6 +32,8 @@ struct Caller {
   std::string token_hash;                        // with a token: its SHA-256, raw
   std::string pod_name = {};  // with kServiceAccount: the pod that the token is bound to; "": none
   std::string pod_uid = {};
+  std::string cluster = {};     // with kServiceAccount: whose API server knows that pod; "": none
+  std::string node_proxy = {};  // its SPIFFE ID, where it asks in `id`'s name; "": `id` does itself
 };
 
 }  // namespace capstan::authn

@@ -36,14 +36,31 @@ TEST(ServiceAccountTest, TheInstanceIsThePod) {
   EXPECT_EQ(InstanceOf(*CallerWith({"default", "sleep", "", "", ""})), "token:0a0a0a0a0a0a0a0a");
 }
 
+TEST(ServiceAccountTest, ANodeProxyIsAnInstanceOfWhomItActsFor) {
+  Caller caller = *CallerWith({"default", "sleep", "ztunnel-0", "11-22", ""});
+  caller.node_proxy = "spiffe://cluster.local/ns/istio-system/sa/ztunnel";
+  EXPECT_EQ(InstanceOf(caller), "node-proxy:11-22");
+}
+
+TEST(ServiceAccountTest, AnIdentityNamesItsAccountOrNone) {
+  const auto account = [](const std::string& path) {
+    return AccountIn(*spiffe::SpiffeId::Parse("spiffe://cluster.local" + path));
+  };
+  EXPECT_EQ(account("/ns/default/sa/sleep"), (kube::ObjectName{"default", "sleep"}));
+  for (const char* path : {"", "/ns", "/ns/default/sa", "/ns/default/sa/sleep/x", "/sa/sleep/ns/x",
+                           "/capstan/control-plane"}) {
+    EXPECT_EQ(account(path), std::nullopt) << path;
+  }
+}
+
 TEST(ServiceAccountTest, ATokenSaysWhenItEnds) {
   EXPECT_EQ(*ExpiryOfJwt(Jwt(R"({"sub":"x","exp":1700000000})")),
             absl::FromUnixSeconds(1700000000));
   EXPECT_EQ(*ExpiryOfJwt(Jwt(R"({"exp":1700000000.5})")),
             absl::FromUnixSeconds(1700000000) + absl::Milliseconds(500));
   EXPECT_EQ(*ExpiryOfJwt(Jwt(R"({"sub":"x"})")), absl::InfiniteFuture()) << "a legacy token";
-  EXPECT_EQ(*ExpiryOfJwt(Jwt(R"({"exp":1e300})")), absl::InfiniteFuture());
-  for (const char* claims : {"", "x", "[1]", "7", R"({"exp":"soon"})", R"({"exp":null})"}) {
+  for (const char* claims :
+       {"", "x", "[1]", "7", R"({"exp":"soon"})", R"({"exp":null})", R"({"exp":1e300})"}) {
     EXPECT_FALSE(ExpiryOfJwt(Jwt(claims)).ok()) << claims;
   }
 }

@@ -146,6 +146,18 @@ absl::StatusOr<Json> Client::Get(const Resource& resource, const ObjectName& nam
   return Send({"GET", "get", PathOf(resource, name)}, resource, name);
 }
 
+absl::StatusOr<Json> Client::GetPath(const std::string& path) {
+  Throttle();
+  CAPSTAN_ASSIGN_OR_RETURN(HttpRequest request, RequestFor("GET", path));
+  // Key sets have a type of their own, and the server insists on it.
+  request.headers.front() = "Accept: application/json, application/jwk-set+json";
+  const std::string what = absl::StrCat("get ", path);
+  absl::StatusOr<HttpReply> reply = http_.Call(request);
+  if (!reply.ok()) return Annotate(reply.status(), absl::StrCat("cannot ", what));
+  if (reply->status / 100 != 2) return ErrorOf(*reply, what);
+  return ParseJson(reply->body, what);
+}
+
 absl::StatusOr<absl::Time> Client::Now() {
   Throttle();
   CAPSTAN_ASSIGN_OR_RETURN(HttpRequest request, RequestFor("GET", "/version"));

@@ -53,6 +53,8 @@ class Client {
   const Access& access() const { return access_; }
 
   absl::StatusOr<Json> Get(const Resource& resource, const ObjectName& name);
+  // What it answers at `path`, which is none of an object.
+  absl::StatusOr<Json> GetPath(const std::string& path);
   // What the server's clock says now, to the second.
   absl::StatusOr<absl::Time> Now();
   // Gives each object of the selection to `visit`, page by page; the version to watch from. A list

@@ -64,6 +64,12 @@ void Watch::Run() {
       continue;
     }
     if (stopping()) return;
+    if (absl::IsOutOfRange(status) && follows) {
+      // The regular answer to who was away for long: what it missed is in the next list.
+      version_.clear();
+      if (clock_.Monotonic() - began < kShortest && !Wait(kShortest)) return;
+      continue;
+    }
     if (absl::IsOutOfRange(status)) version_.clear();
     troubled_ = true;
     handler_.trouble(status);

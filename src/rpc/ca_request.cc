@@ -8,20 +8,13 @@ namespace capstan::rpc {
 namespace {
 
 constexpr size_t kMaxCsrBytes = 64 << 10;
-// What a node proxy sets to obtain a certificate for a pod of its node. To ignore it would answer
-// with a certificate for another identity than was asked for.
+// What a node proxy sets to obtain a certificate for a pod of its node.
 constexpr char kImpersonated[] = "ImpersonatedIdentity";
 
 }  // namespace
 
 absl::StatusOr<IssueRequest> ReadCaRequest(
     const istio::v1::auth::IstioCertificateRequest& request) {
-  const auto& metadata = request.metadata().fields();
-  if (auto found = metadata.find(kImpersonated);
-      found != metadata.end() && !found->second.string_value().empty()) {
-    return absl::UnauthenticatedError(
-        "request impersonation authentication failure: a caller obtains its own identity only");
-  }
   if (request.csr().empty()) {
     return absl::InvalidArgumentError("CSR signing error (the request holds no CSR)");
   }
@@ -30,7 +23,12 @@ absl::StatusOr<IssueRequest> ReadCaRequest(
                                                    request.csr().size(), " bytes; at most ",
                                                    kMaxCsrBytes, " are taken)"));
   }
-  return IssueRequest{.csr = request.csr(), .ttl = absl::Seconds(request.validity_duration())};
+  IssueRequest read{.csr = request.csr(), .ttl = absl::Seconds(request.validity_duration())};
+  const auto& metadata = request.metadata().fields();
+  if (const auto found = metadata.find(kImpersonated); found != metadata.end()) {
+    read.impersonated = found->second.string_value();
+  }
+  return read;
 }
 
 }  // namespace capstan::rpc

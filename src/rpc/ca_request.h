@@ -12,7 +12,6 @@ inline constexpr size_t kMaxCaRequestBytes = 128 << 10;
 
 // What a request of Istio's certificate service asks for; `instance` and `for_agent` travel as
 // metadata of the call and are left alone. InvalidArgument: no CSR, or one that is too large.
-// Unauthenticated: it asks for somebody else's identity.
 absl::StatusOr<IssueRequest> ReadCaRequest(const istio::v1::auth::IstioCertificateRequest& request);
 
 }  // namespace capstan::rpc

@@ -20,6 +20,7 @@ constexpr char kInstance[] = "capstan-instance";
 constexpr char kPurpose[] = "capstan-purpose";
 constexpr char kReplaces[] = "capstan-replaces";
 constexpr char kRetryAfter[] = "capstan-retry-after-ms";
+constexpr char kImpersonationFailed[] = "request impersonation authentication failure";
 
 // The reason behind istiod's words, which clients and dashboards know.
 absl::Status InIstiodsWords(const absl::Status& status) {
@@ -63,14 +64,9 @@ absl::StatusOr<IssueRequest> ReadRequest(const grpc::CallbackServerContext& cont
 
 }  // namespace
 
-absl::StatusOr<grpc::ByteBuffer> CaService::Create(const grpc::CallbackServerContext& context,
-                                                   const absl::StatusOr<authn::Caller>& caller,
-                                                   const grpc::ByteBuffer& bytes) {
-  if (!caller.ok()) {
-    return InIstiodsWords(caller.status());
-  }
-  CAPSTAN_ASSIGN_OR_RETURN(IssueRequest request, ReadRequest(context, bytes));
-  absl::StatusOr<IssueResponse> issued = plane_.Issue(*caller, request);
+absl::StatusOr<grpc::ByteBuffer> CaService::Issue(const authn::Caller& caller,
+                                                  const IssueRequest& request) {
+  absl::StatusOr<IssueResponse> issued = plane_.Issue(caller, request);
   if (!issued.ok()) {
     return InIstiodsWords(issued.status());
   }
@@ -81,28 +77,45 @@ absl::StatusOr<grpc::ByteBuffer> CaService::Create(const grpc::CallbackServerCon
   return Serialize(response);
 }
 
+void CaService::Create(const grpc::CallbackServerContext& context,
+                       const absl::StatusOr<authn::Caller>& caller, const grpc::ByteBuffer& bytes,
+                       const Created& created) {
+  if (!caller.ok()) return created(InIstiodsWords(caller.status()));
+  const absl::StatusOr<IssueRequest> request = ReadRequest(context, bytes);
+  if (!request.ok()) return created(request.status());
+  if (request->impersonated.empty()) return created(Issue(*caller, *request));
+  plane_.Impersonate(*caller, request->impersonated,
+                     [this, request, created](const absl::StatusOr<authn::Caller>& as) {
+                       if (as.ok()) return created(Issue(*as, *request));
+                       created(absl::IsUnauthenticated(as.status())
+                                   ? Annotate(as.status(), kImpersonationFailed)
+                                   : as.status());
+                     });
+}
+
 // gRPC keeps context, request and response until Finish(), also where the caller has hung up: who
 // is waited for may take its time.
 grpc::ServerUnaryReactor* CaService::CreateCertificate(grpc::CallbackServerContext* context,
                                                        const grpc::ByteBuffer* request,
                                                        grpc::ByteBuffer* response) {
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+  const Created created = [context, response, reactor](absl::StatusOr<grpc::ByteBuffer> answer) {
+    const absl::Status status = answer.status();
+    if (status.ok()) {
+      *response = *std::move(answer);
+    } else if (const std::optional<absl::Duration> after = RetryAfterOf(status)) {
+      context->AddTrailingMetadata(kRetryAfter, absl::StrCat(absl::ToInt64Milliseconds(*after)));
+    } else {
+      log::Info("certificate refused", {{"peer", context->peer()},
+                                        {"code", absl::StatusCodeToString(status.code())},
+                                        {"why", status.message()}});
+    }
+    reactor->Finish(ToGrpc(status));
+  };
   authenticator_.AuthenticateForCertificate(
       *context, IsForAgent(*context).value_or(false),
-      [this, context, request, response, reactor](const absl::StatusOr<authn::Caller>& caller) {
-        absl::StatusOr<grpc::ByteBuffer> created = Create(*context, caller, *request);
-        const absl::Status status = created.status();
-        if (status.ok()) {
-          *response = *std::move(created);
-        } else if (const std::optional<absl::Duration> after = RetryAfterOf(status)) {
-          context->AddTrailingMetadata(kRetryAfter,
-                                       absl::StrCat(absl::ToInt64Milliseconds(*after)));
-        } else {
-          log::Info("certificate refused", {{"peer", context->peer()},
-                                            {"code", absl::StatusCodeToString(status.code())},
-                                            {"why", status.message()}});
-        }
-        reactor->Finish(ToGrpc(status));
+      [this, context, request, created](const absl::StatusOr<authn::Caller>& caller) {
+        Create(*context, caller, *request, created);
       });
   return reactor;
 }

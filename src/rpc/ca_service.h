@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
+
 #include "rpc/call_authenticator.h"
 #include "rpc/control_plane.h"
 #include "security/v1alpha1/ca.grpc.pb.h"
@@ -26,9 +28,12 @@ class CaService final
                                               grpc::ByteBuffer* response) override;
 
  private:
-  absl::StatusOr<grpc::ByteBuffer> Create(const grpc::CallbackServerContext& context,
-                                          const absl::StatusOr<authn::Caller>& caller,
-                                          const grpc::ByteBuffer& request);
+  // Called once, within the call that takes it or later.
+  using Created = std::function<void(absl::StatusOr<grpc::ByteBuffer>)>;
+  void Create(const grpc::CallbackServerContext& context,
+              const absl::StatusOr<authn::Caller>& caller, const grpc::ByteBuffer& bytes,
+              const Created& created);
+  absl::StatusOr<grpc::ByteBuffer> Issue(const authn::Caller& caller, const IssueRequest& request);
 
   ControlPlane& plane_;
   CallAuthenticator& authenticator_;

@@ -223,7 +223,7 @@ TEST_F(CaServiceTest, SomebodyElsesIdentityIsNeverIssued) {
   const Call call = Create(ChannelOf(a_), request);
   EXPECT_EQ(call.status.error_code(), grpc::StatusCode::UNAUTHENTICATED);
   EXPECT_THAT(call.status.error_message(),
-              StartsWith("request impersonation authentication failure"));
+              StartsWith("request impersonation authentication failure: no such pod"));
 }
 
 TEST_F(CaServiceTest, InstanceIsAName) {
@@ -245,8 +245,12 @@ class HeldCallsTest : public CaServiceTest {
   ~HeldCallsTest() override {
     for (std::thread& thread : threads_) thread.join();
   }
-  void Ask(const Metadata& more = {}, absl::Duration timeout = absl::Seconds(30)) {
-    threads_.emplace_back([this, more, timeout] {
+  void Ask(const Metadata& more = {}, absl::Duration timeout = absl::Seconds(30),
+           const std::string& impersonated = "") {
+    threads_.emplace_back([this, more, timeout, impersonated] {
+      istio::v1::auth::IstioCertificateRequest request = Request();
+      (*request.mutable_metadata()->mutable_fields())["ImpersonatedIdentity"].set_string_value(
+          impersonated);
       Metadata metadata = {{"authorization", "Bearer a.b.c"}};
       metadata.insert(metadata.end(), more.begin(), more.end());
       grpc::ClientContext context;
@@ -255,7 +259,7 @@ class HeldCallsTest : public CaServiceTest {
       istio::v1::auth::IstioCertificateResponse response;
       const grpc::Status status =
           istio::v1::auth::IstioCertificateService::NewStub(channel_)->CreateCertificate(
-              &context, Request(), &response);
+              &context, request, &response);
       const std::lock_guard lock(mutex_);
       answers_.push_back(status.error_code());
     });
@@ -282,6 +286,22 @@ TEST_F(HeldCallsTest, HoldNobodyElse) {
   plane_.AnswerHeld(sleep_);
   EXPECT_THAT(Answers(), ::testing::AllOf(::testing::SizeIs(20), Each(grpc::StatusCode::OK)));
   EXPECT_EQ(plane_.issued().size(), 21u);
+}
+
+TEST_F(HeldCallsTest, ANodeProxyGetsWhatItAskedForOrNothing) {
+  constexpr char kHttpbin[] = "spiffe://cluster.local/ns/default/sa/httpbin";
+  plane_.AllowImpersonation(kHttpbin);
+  Ask({}, absl::Seconds(30), kHttpbin);
+  ASSERT_TRUE(plane_.AwaitHeld(1));
+  plane_.AnswerHeld(sleep_);
+  EXPECT_THAT(Answers(), Each(grpc::StatusCode::OK));
+  ASSERT_EQ(plane_.issued().size(), 1u);
+  EXPECT_EQ(plane_.issued()[0].impersonated, kHttpbin);
+  Ask({}, absl::Seconds(30), "spiffe://cluster.local/ns/default/sa/other");
+  ASSERT_TRUE(plane_.AwaitHeld(1));
+  plane_.AnswerHeld(sleep_);
+  EXPECT_THAT(Answers(), Each(grpc::StatusCode::UNAUTHENTICATED));
+  EXPECT_EQ(plane_.issued().size(), 1u);
 }
 
 TEST_F(HeldCallsTest, SayWhichClusterTheTokenIsOf) {

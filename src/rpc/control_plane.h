@@ -36,6 +36,9 @@ struct IssueRequest {
   // Serial of the leaf that the caller holds and wants replaced; "": it says that it holds none;
   // nullopt: it does not say (stock agents).
   std::optional<std::string> replaces;
+  // In whose name a node proxy asks, as received: Issue() gets the caller that Impersonate() gave.
+  // "": in its own.
+  std::string impersonated;
 };
 
 struct IssueResponse {
@@ -80,6 +83,11 @@ class ControlPlane {
                                           const Judged& judged) {
     judged(for_agent ? AuthenticateForCredential(shown) : Authenticate(shown));
   }
+
+  // `caller` as the identity in whose name it asks for a certificate. `judged` as above.
+  // Unauthenticated: it may not; Unavailable: who may is not known now, and why.
+  virtual void Impersonate(const authn::Caller& caller, const std::string& identity,
+                           const Judged& judged) = 0;
 
   // The documents of the trust history that lead on from `held`, oldest first, as many as fit in a
   // message. For anybody. InvalidArgument: no version; FailedPrecondition: one that this control

@@ -240,6 +240,25 @@ class FakeControlPlane : public ControlPlane {
     ControlPlane::AuthenticateForCertificate(shown, for_agent, judged);
   }
 
+  // As whom a caller with a token may ask, beside itself.
+  void AllowImpersonation(const std::string& identity) {
+    std::lock_guard lock(mutex_);
+    impersonable_ = identity;
+  }
+  void Impersonate(const authn::Caller& caller, const std::string& identity,
+                   const Judged& judged) override {
+    authn::Caller as = caller;
+    bool may = false;
+    {
+      std::lock_guard lock(mutex_);
+      may = caller.proof == authn::Caller::Proof::kServiceAccount && identity == impersonable_;
+    }
+    if (!may) return judged(absl::UnauthenticatedError("no such pod runs on its node"));
+    as.id = Must(spiffe::SpiffeId::Parse(identity));
+    as.node_proxy = caller.id.ToString();
+    judged(as);
+  }
+
   absl::StatusOr<std::vector<std::string>> TrustHistory(const trust::BundleVersion& held) override {
     std::lock_guard lock(mutex_);
     const auto known = std::min(history_.size(), static_cast<size_t>(held.sequence - 1));
@@ -509,6 +528,7 @@ class FakeControlPlane : public ControlPlane {
   std::vector<IssueRequest> issued_ ABSL_GUARDED_BY(mutex_);
   bool hold_ ABSL_GUARDED_BY(mutex_) = false;
   std::vector<std::pair<authn::Credentials, Judged>> held_ ABSL_GUARDED_BY(mutex_);
+  std::string impersonable_ ABSL_GUARDED_BY(mutex_);
   std::vector<absl::Duration> put_off_ ABSL_GUARDED_BY(mutex_);
   control::v1::Rotation rotation_ ABSL_GUARDED_BY(mutex_);
   control::v1::RotationPlan plan_ ABSL_GUARDED_BY(mutex_);

@@ -86,6 +86,9 @@ TEST_F(ServerCredentialsTest, ABrokenCertificateLeavesTheLastOneInForce) {
     absl::StatusOr<authn::Caller> AuthenticateForCredential(const authn::Credentials& c) override {
       return plane_.AuthenticateForCredential(c);
     }
+    void Impersonate(const authn::Caller& c, const std::string& i, const Judged& j) override {
+      plane_.Impersonate(c, i, j);
+    }
     absl::StatusOr<std::vector<std::string>> TrustHistory(
         const trust::BundleVersion& held) override {
       return plane_.TrustHistory(held);

@@ -59,6 +59,26 @@ void AddServiceAccounts(Settings& settings, Config& config) {
                 "whether callers with tokens of Kubernetes service accounts get certificates, as "
                 "stock Istio agents ask for them",
                 &config.service_accounts);
+  settings.Custom(
+      "token-verification",
+      "how such tokens are judged: the API server is asked about each (review), or gives its keys "
+      "(offline), which know of no pod that was deleted",
+      "review|offline",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.token_verification, ParseTokenVerification(text));
+        return absl::OkStatus();
+      },
+      [&config] { return std::string(TokenVerificationName(config.token_verification)); });
+  settings.CustomList(
+      "token-issuers",
+      "other issuers (OpenID Connect) whose tokens for service accounts are taken, such as "
+      "\"https://issuer.example audience=istio-ca\"; may be given more than once",
+      "ISSUER [audience=NAME] [jwks=FILE|URL] [ca=FILE]",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.token_issuers, ParseTokenIssuers(text));
+        return absl::OkStatus();
+      },
+      [&config] { return ToString(config.token_issuers); });
   settings.List("token-audiences", "audiences of which such a token must have one",
                 &config.token_audiences);
   settings.List("cluster-id",
@@ -90,6 +110,16 @@ void AddServiceAccounts(Settings& settings, Config& config) {
         return absl::OkStatus();
       },
       [&config] { return ToString(config.remote_clusters); });
+  settings.CustomList(
+      "trusted-node-accounts",
+      "service accounts of node proxies, such as istio-system/ztunnel, which get certificates in "
+      "the name of pods on their node; may be given more than once",
+      "NAMESPACE/ACCOUNT",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_ASSIGN_OR_RETURN(config.trusted_node_accounts, ParseAccounts(text));
+        return absl::OkStatus();
+      },
+      [&config] { return ToString(config.trusted_node_accounts); });
 }
 
 void AddCa(Settings& settings, Config& config) {
@@ -375,6 +405,9 @@ absl::Status CheckServiceAccounts(const Settings& settings, const Config& config
   if (config.cluster_id.empty()) return wrong("cluster-id", "is empty");
   if (!config.service_accounts && !config.remote_clusters.empty()) {
     return wrong("remote-clusters", "is for nothing without service-accounts");
+  }
+  if (!config.service_accounts && !config.trusted_node_accounts.empty()) {
+    return wrong("trusted-node-accounts", "is for nothing without service-accounts");
   }
   std::set<std::string> names(config.cluster_id.begin(), config.cluster_id.end());
   for (const RemoteCluster& cluster : config.remote_clusters) {

@@ -13,6 +13,7 @@
 #include "rotation/machine.h"
 #include "rotation/schedule.h"
 #include "server/foreign_signers.h"
+#include "server/node_proxies.h"
 #include "server/service_accounts.h"
 #include "spiffe/spiffe_id.h"
 #include "x509/key.h"
@@ -32,11 +33,15 @@ struct Config {
   // Callers with tokens of service accounts.
   bool service_accounts = false;
   bool slow_stock_agents = false;
+  TokenVerification token_verification = TokenVerification::kReview;
   std::vector<std::string> token_audiences = {"istio-ca"};
+  std::vector<TokenIssuer> token_issuers;                // beside the clusters
   std::vector<std::string> cluster_id = {"Kubernetes"};  // of the cluster that `kube` is
   std::vector<RemoteCluster> remote_clusters;
   std::vector<kube::Access> remote_access;  // of each
   std::string istiod;  // "HOST:PORT" of the istiod that takes the Secret of `cacerts`; "": none
+  // Of them, those that ask in the name of pods on their node.
+  std::vector<kube::ObjectName> trusted_node_accounts;
   bool root_config_maps = false;
   absl::Duration config_map_propagation = absl::Seconds(90);
   std::string listen = "0.0.0.0:15012";

@@ -86,6 +86,28 @@ TEST(ConfigTest, ServiceAccountsNeedAnApiServer) {
       HasSubstr("\"west\", which is named already"));
   EXPECT_THAT(Refusal({"--token-audiences", ""}), HasSubstr("token-audiences is empty"));
   EXPECT_THAT(Refusal({"--remote-clusters", "west"}), HasSubstr("NAME=KUBECONFIG"));
+
+  EXPECT_EQ(config.token_verification, TokenVerification::kReview);
+  const Config offline =
+      Load({"--service-accounts", "--kubeconfig", admin.c_str(), "--token-verification", "offline"})
+          ->config;
+  EXPECT_EQ(offline.token_verification, TokenVerification::kOffline);
+  EXPECT_THAT(Refusal({"--token-verification", "never"}), HasSubstr("neither review nor offline"));
+  const auto issuers = Load({"--token-issuers", "https://i audience=x"});
+  ASSERT_TRUE(issuers.ok()) << "without any API server: " << issuers.status();
+  EXPECT_THAT(issuers->config.token_issuers, ElementsAre(TokenIssuer{"https://i", {"x"}, "", ""}));
+  EXPECT_THAT(Refusal({"--token-issuers", "i"}), HasSubstr("is not a URL with https"));
+
+  const Config nodes = Load({"--service-accounts", "--kubeconfig", admin.c_str(),
+                             "--trusted-node-accounts", "istio-system/ztunnel, a/b"})
+                           ->config;
+  EXPECT_THAT(nodes.trusted_node_accounts,
+              ElementsAre(kube::ObjectName{"istio-system", "ztunnel"}, kube::ObjectName{"a", "b"}));
+  EXPECT_THAT(Refusal({"--trusted-node-accounts", "a/b"}),
+              HasSubstr("for nothing without service-accounts"));
+  for (const char* bad : {"ztunnel", "/a", "a/", "a/b/c"}) {
+    EXPECT_THAT(Refusal({"--trusted-node-accounts", bad}), HasSubstr("is not NAMESPACE/ACCOUNT"));
+  }
 }
 
 TEST(ConfigTest, HowARotationIsWalked) {

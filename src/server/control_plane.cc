@@ -334,6 +334,15 @@ void ControlPlane::AuthenticateForCertificate(const authn::Credentials& shown, b
       });
 }
 
+void ControlPlane::Impersonate(const authn::Caller& caller, const std::string& identity,
+                               const Judged& judged) {
+  if (options_.node_proxies != nullptr) {
+    return options_.node_proxies->Impersonate(caller, identity, judged);
+  }
+  judged(absl::UnauthenticatedError(
+      "a caller obtains its own identity only: no trusted-node-accounts are set here"));
+}
+
 authn::RejoinTerms ControlPlane::Terms() const {
   authn::RejoinTerms terms{options_.rejoin_grace, {}, {}};
   const std::optional<rotation::Situation> situation = keeper_.situation();

@@ -25,6 +25,7 @@
 #include "server/canary_view.h"
 #include "server/expiries.h"
 #include "server/history_reader.h"
+#include "server/node_proxies.h"
 #include "server/pacing.h"
 #include "server/population_writer.h"
 #include "server/rotation_timer.h"
@@ -59,6 +60,8 @@ struct ControlPlaneOptions {
   // Callers with tokens of service accounts; null: there are none. Stopped before the server is,
   // and before the control plane is destroyed.
   std::shared_ptr<ServiceAccounts> service_accounts = nullptr;
+  // Which of them ask in the name of pods; null: none do. Stopped as they are.
+  std::shared_ptr<NodeProxies> node_proxies = nullptr;
   // Whatever looks through the whole population.
   absl::Duration survey_every() const { return 60 * housekeep_every; }
 };
@@ -118,6 +121,8 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   absl::StatusOr<authn::Caller> AuthenticateForCredential(const authn::Credentials& shown) override;
   void AuthenticateForCertificate(const authn::Credentials& shown, bool for_agent,
                                   const Judged& judged) override;
+  void Impersonate(const authn::Caller& caller, const std::string& identity,
+                   const Judged& judged) override;
   absl::StatusOr<std::vector<std::string>> TrustHistory(const trust::BundleVersion& held) override;
   absl::StatusOr<rpc::IssueResponse> Issue(const authn::Caller& caller,
                                            const rpc::IssueRequest& request) override;

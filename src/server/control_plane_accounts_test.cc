@@ -192,6 +192,35 @@ TEST_F(SlowStockAgentsTest, OnlyANewIssuerIsTold) {
   EXPECT_EQ(plane_.stock_roots(), moved);
 }
 
+TEST_F(ControlPlaneAccountsTest, WhatANodeProxyObtainsHasARecordOfItsOwn) {
+  authn::Caller caller = *Authenticate(Showing(Jwt("one")));
+  EXPECT_EQ(caller.cluster, "Kubernetes");
+  Issue(caller);
+  caller.node_proxy = "spiffe://cluster.local/ns/istio-system/sa/ztunnel";
+  Issue(caller);
+  EXPECT_TRUE(
+      plane_.Issue(caller, {.csr = Csr(kSleep), .ttl = absl::Minutes(5), .instance = "pod:1"})
+          .ok());
+  EXPECT_THAT(Instances(), ElementsAre("node-proxy:1", "pod:1"));
+  plane_.Impersonate(*Authenticate(Showing(Jwt("one"))), kSleep, [](const auto& told) {
+    EXPECT_TRUE(absl::IsUnauthenticated(told.status())) << "nobody is trusted with that here";
+  });
+}
+
+TEST_F(ControlPlaneAccountsTest, ANodeProxyGetsNoLeafThatItWouldRenewAtOnce) {
+  authn::Caller caller = *Authenticate(Showing(Jwt("one")));
+  const auto ask = [&](absl::Duration ttl) {
+    return plane_.Issue(caller, {.csr = Csr(kSleep), .ttl = ttl}).status();
+  };
+  EXPECT_TRUE(ask(absl::Minutes(1)).ok()) << "a stock agent's rule is another one";
+  caller.node_proxy = "spiffe://cluster.local/ns/istio-system/sa/ztunnel";
+  EXPECT_TRUE(ask(absl::ZeroDuration()).ok()) << "the default";
+  EXPECT_TRUE(ask(absl::Minutes(5)).ok());
+  const absl::Status refused = ask(absl::Seconds(299));
+  EXPECT_TRUE(absl::IsInvalidArgument(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("ask for 5m or more (SECRET_TTL)"));
+}
+
 TEST_F(ControlPlaneAccountsTest, ARefusedTokenGivesNothingAndIsCounted) {
   const absl::Status refused = Authenticate(Showing(Jwt("bad"))).status();
   EXPECT_EQ(refused, absl::UnauthenticatedError("it has expired"));

@@ -29,15 +29,30 @@ bool IsToldByAnswers(const authn::Caller& caller, const rpc::IssueRequest& reque
   return caller.proof == authn::Caller::Proof::kServiceAccount && !request.for_agent;
 }
 
+// A node proxy renews at half of the life that the certificate says, which began in the past
+// (issuance::Policy::backdate): where that is over already, it would ask again at once, for ever.
+absl::Status CheckForNodeProxy(const issuance::Plan& plan, absl::Time now) {
+  constexpr absl::Duration kLeast = absl::Minutes(5);
+  if (plan.not_after - now >= kLeast) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("a node proxy's certificate would be good for ",
+                   absl::FormatDuration(absl::Trunc(plan.not_after - now, absl::Seconds(1))),
+                   " only, and renewed without a pause: ask for ", absl::FormatDuration(kLeast),
+                   " or more (SECRET_TTL), of an issuer that lasts that long"));
+}
+
 }  // namespace
 
 absl::StatusOr<rpc::IssueResponse> ControlPlane::Issue(const authn::Caller& caller,
                                                        const rpc::IssueRequest& request) {
-  // Stock agents name no instance, but their tokens do.
-  if (caller.proof == authn::Caller::Proof::kServiceAccount && request.instance.empty()) {
-    rpc::IssueRequest named = request;
-    named.instance = authn::InstanceOf(caller);
-    return Issue(caller, named);
+  // Stock agents name no instance, but their tokens do. A node proxy is never taken for the pod.
+  if (caller.proof == authn::Caller::Proof::kServiceAccount) {
+    const std::string instance = authn::InstanceOf(caller);
+    if (request.instance.empty() || (!caller.node_proxy.empty() && request.instance != instance)) {
+      rpc::IssueRequest named = request;
+      named.instance = instance;
+      return Issue(caller, named);
+    }
   }
   metrics_.Requested();
   absl::StatusOr<rpc::IssueResponse> response = [&]() -> absl::StatusOr<rpc::IssueResponse> {
@@ -92,6 +107,7 @@ absl::StatusOr<Grant> ControlPlane::GrantFor(const authn::Caller& caller,
   CAPSTAN_ASSIGN_OR_RETURN(issuance::Plan plan,
                            issuance::PlanLeaf(caller.id, request.ttl, options_.keeper.policy,
                                               signing->issuer->authority(), now));
+  if (!caller.node_proxy.empty()) CAPSTAN_RETURN_IF_ERROR(CheckForNodeProxy(plan, now));
   CAPSTAN_RETURN_IF_ERROR(Admit(caller, request, now));
   CAPSTAN_RETURN_IF_ERROR(signing->reservation->Cover(plan.not_after, now));
   // The record of who joins is in the store before the answer.
@@ -131,6 +147,7 @@ absl::StatusOr<ControlPlane::Signed> ControlPlane::SignFor(const authn::Caller& 
   chain.insert(chain.end(), signing->chain_pem.begin(), signing->chain_pem.end());
   log::Debug("issued", {{"spiffe_id", caller.id.ToString()},
                         {"instance", request.instance},
+                        {"node_proxy", caller.node_proxy},
                         {"purpose", request.for_agent ? kAgent : kWorkload},
                         {"serial", issued.leaf.serial().ToHex()},
                         {"authority", issued.authority.hex()},

@@ -54,15 +54,36 @@ absl::StatusOr<keystore::SealedKeys> OpenKeys(const Config& config, store::Store
 std::shared_ptr<ServiceAccounts> ServiceAccountsOf(const Config& config,
                                                    const spiffe::TrustDomain& trust_domain,
                                                    Clock& clock, Metrics& metrics) {
-  if (!config.service_accounts) return nullptr;
+  if (!config.service_accounts && config.token_issuers.empty()) return nullptr;
   std::vector<ServiceAccounts::Cluster> clusters;
-  clusters.push_back(
-      ClusterAt(*config.kube, config.cluster_id, config.token_audiences, clock, metrics));
+  const auto add = [&](const kube::Access& access, std::vector<std::string> names) {
+    clusters.push_back(ClusterAt(access, std::move(names), config.token_audiences,
+                                 config.token_verification, clock, metrics));
+  };
+  if (config.service_accounts) add(*config.kube, config.cluster_id);
   for (size_t i = 0; i < config.remote_clusters.size(); ++i) {
-    clusters.push_back(ClusterAt(config.remote_access[i], {config.remote_clusters[i].name},
-                                 config.token_audiences, clock, metrics));
+    add(config.remote_access[i], {config.remote_clusters[i].name});
   }
-  return std::make_shared<ServiceAccounts>(trust_domain, std::move(clusters));
+  return std::make_shared<ServiceAccounts>(
+      trust_domain, std::move(clusters),
+      IssuersOf(config.token_issuers, config.token_audiences, clock, metrics));
+}
+
+// Null: nobody asks in the name of others.
+std::shared_ptr<NodeProxies> NodeProxiesOf(const Config& config,
+                                           const spiffe::TrustDomain& trust_domain, Clock& clock,
+                                           Metrics& metrics) {
+  if (config.trusted_node_accounts.empty()) return nullptr;
+  NodeProxies::Clusters clusters;
+  const auto follow = [&](const std::string& name, const kube::Access& access) {
+    clusters.emplace(name, std::make_unique<NodePodWatch>(name, access, clock));
+  };
+  follow(config.cluster_id.front(), *config.kube);
+  for (size_t i = 0; i < config.remote_clusters.size(); ++i) {
+    follow(config.remote_clusters[i].name, config.remote_access[i]);
+  }
+  return std::make_shared<NodeProxies>(trust_domain, config.trusted_node_accounts,
+                                       std::move(clusters), metrics);
 }
 
 ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& trust_domain,
@@ -167,6 +188,7 @@ class Daemon {
   CaSecret* secret_ = nullptr;        // source_, where that is a Secret
   std::unique_ptr<EventLoop> background_;
   std::shared_ptr<ServiceAccounts> service_accounts_;  // null: their tokens are not taken
+  std::shared_ptr<NodeProxies> node_proxies_;          // null: there are none
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<RootConfigMapKeeper> root_config_maps_;  // null: they are not looked at
   std::unique_ptr<IstiodKeeper> istiod_;                   // null: there is none beside us
@@ -192,6 +214,8 @@ absl::Status Daemon::Prepare() {
   ControlPlaneOptions options = OptionsOf(config_, trust_domain, source_);
   options.slow_stock_agents = config_.slow_stock_agents;
   options.service_accounts = service_accounts_;
+  node_proxies_ = NodeProxiesOf(config_, trust_domain, clock_, metrics_);
+  options.node_proxies = node_proxies_;
   plane_ = std::make_unique<ControlPlane>(std::move(options), *store_, std::move(keys), clock_,
                                           random_, *background_, metrics_);
   if (kube_ != nullptr) {
@@ -352,6 +376,7 @@ void Daemon::Shutdown() {
   serving_ = false;
   // First: the server waits for every call to be answered.
   if (service_accounts_ != nullptr) service_accounts_->Stop();
+  if (node_proxies_ != nullptr) node_proxies_->Stop();
   if (server_ != nullptr) server_->Shutdown();
   follower_.reset();
   http_.reset();

@@ -31,7 +31,9 @@ TokenReviewer::TokenReviewer(std::string cluster, Review review, Clock& clock, M
     : cluster_(std::move(cluster)),
       review_(std::move(review)),
       clock_(clock),
-      options_(options),
+      options_(std::move(options)),
+      whom_(options_.whom.empty() ? absl::StrCat("the API server of cluster \"", cluster_, "\"")
+                                  : options_.whom),
       accepted_(ResultCounter(metrics, cluster_, "accepted")),
       refused_(ResultCounter(metrics, cluster_, "refused")),
       failed_(ResultCounter(metrics, cluster_, "error")),
@@ -39,9 +41,9 @@ TokenReviewer::TokenReviewer(std::string cluster, Review review, Clock& clock, M
       seconds_(metrics.Counter("capstan_token_review_seconds_total",
                                "time that API servers took to answer about tokens",
                                {{"cluster", cluster_}})),
-      reviews_(options.limits) {
-  threads_.reserve(static_cast<size_t>(options.threads));
-  for (int i = 0; i < options.threads; ++i) {
+      reviews_(options_.limits) {
+  threads_.reserve(static_cast<size_t>(options_.threads));
+  for (int i = 0; i < options_.threads; ++i) {
     threads_.emplace_back([this] { Run(); });
   }
 }
@@ -117,8 +119,7 @@ TokenReviews::Answer TokenReviewer::AskServer(const Job& job) {
   const absl::Duration waited = began - job.asked;
   if (waited > options_.patience) {
     failed_.Increment();
-    return absl::UnavailableError(absl::StrCat("the API server of cluster \"", cluster_,
-                                               "\" is too slow: the token waited for ",
+    return absl::UnavailableError(absl::StrCat(whom_, " is too slow: the token waited for ",
                                                absl::FormatDuration(waited), " to be reviewed"));
   }
   TokenReviews::Answer answer = review_(job.token);
@@ -131,8 +132,7 @@ TokenReviews::Answer TokenReviewer::AskServer(const Job& job) {
   failed_.Increment();
   Tell(answer.status());
   const absl::Status unknown = absl::UnavailableError(
-      absl::StrCat("the API server of cluster \"", cluster_,
-                   "\" cannot be asked about the token: ", answer.status().message()));
+      absl::StrCat(whom_, " cannot be asked about the token: ", answer.status().message()));
   const std::optional<absl::Duration> after = RetryAfterOf(answer.status());
   return after.has_value() ? WithRetryAfter(unknown, *after) : unknown;
 }

@@ -19,8 +19,8 @@
 
 namespace capstan::server {
 
-// Asks one cluster about its service accounts' tokens, on threads of its own: nobody who asks waits
-// in a call, however long the API server takes. Thread-safe.
+// Asks one cluster about its service accounts' tokens, or judges them by their issuer's keys, on
+// threads of its own: nobody who asks waits in a call, however long that takes. Thread-safe.
 class TokenReviewer {
  public:
   using Done = TokenReviews::Done;
@@ -31,6 +31,7 @@ class TokenReviewer {
     // A token that waited for longer is not asked about any more: whoever showed it tries again.
     absl::Duration patience = absl::Seconds(10);
     TokenReviews::Limits limits = {};
+    std::string whom;  // is asked, for messages; "": the API server of the cluster
   };
 
   // `clock` and `metrics` outlive it. `cluster` is a label.
@@ -66,6 +67,7 @@ class TokenReviewer {
   const Review review_;
   Clock& clock_;
   const Options options_;
+  const std::string whom_;
   prometheus::Counter& accepted_;
   prometheus::Counter& refused_;
   prometheus::Counter& failed_;

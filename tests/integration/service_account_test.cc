@@ -3,20 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <memory>
 #include <optional>
+#include <set>
 #include <thread>
 
-#include "absl/strings/str_cat.h"
-#include "base/event_loop.h"
-#include "keystore/sealed_keys.h"
-#include "kube_fixture.h"
-#include "rpc/server_fixture.h"
-#include "server/built_in_ca.h"
-#include "server/control_plane.h"
-#include "server/service_accounts.h"
-#include "store/memory_store.h"
-#include "x509/verify.h"
+#include "caller_fixture.h"
 
 namespace capstan::server {
 namespace {
@@ -24,116 +15,9 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-class ServiceAccountTest : public kube::KubeFixture {
+class ServiceAccountTest : public CallerFixture {
  protected:
-  ServiceAccountTest() {
-    for (const char* name : {"w", "capstand"}) {
-      const auto made =
-          client_.Create(kube::kServiceAccounts, {ns_, ""}, {{"metadata", {{"name", name}}}});
-      EXPECT_TRUE(made.ok()) << made.status();
-    }
-    Start(client_.access());
-  }
-  ~ServiceAccountTest() override { Stop(); }
-
-  // A control plane that asks the API server there.
-  void Start(const kube::Access& access) {
-    Stop();
-    std::vector<ServiceAccounts::Cluster> clusters;
-    clusters.push_back(ClusterAt(access, {"Kubernetes"}, {"istio-ca"}, RealClock(), metrics_));
-    accounts_ = std::make_shared<ServiceAccounts>(domain_, std::move(clusters));
-    background_ = std::make_unique<EventLoop>(RealClock());
-    ControlPlaneOptions options{
-        .trust_domain = domain_,
-        .keeper = {.serving_names =
-                       NamesFor(domain_, "127.0.0.1:0", "127.0.0.1:0", {"localhost"})}};
-    options.service_accounts = accounts_;
-    plane_ = std::make_unique<ControlPlane>(
-        options, store_,
-        *keystore::SealedKeys::Open(absl::StrCat(::testing::TempDir(), "/seal-", ns_),
-                                    keystore::SealedKeys::IfMissing::kCreate, SystemRandom()),
-        RealClock(), SystemRandom(), *background_, metrics_);
-    ASSERT_TRUE(plane_->Start().ok());
-    if (!plane_->has_ca()) {
-      const auto made =
-          plane_->Offer(*MakeBuiltInCa(domain_, x509::KeyType::kEcdsaP256, absl::Hours(1000),
-                                       SystemRandom(), RealClock().Now()),
-                        {.source = "built-in"});
-      ASSERT_TRUE(made.ok()) << made.status();
-    }
-    server_ = *rpc::Server::Start({.listen = "127.0.0.1:0"}, *plane_, RealClock());
-  }
-  void Stop() {
-    if (accounts_ != nullptr) accounts_->Stop();
-    if (server_ != nullptr) server_->Shutdown();
-    if (background_ != nullptr) background_->Stop();
-    server_.reset();
-    plane_.reset();
-  }
-
-  struct Answer {
-    grpc::StatusCode code;
-    std::string message;
-    std::vector<std::string> chain;
-    absl::Duration took;
-  };
-  Answer Create(const Secret& token, const std::string& cluster = "Kubernetes") {
-    grpc::SslCredentialsOptions tls;
-    tls.pem_root_certs = plane_->trust()->bundle.ToPem();
-    grpc::ChannelArguments arguments;
-    arguments.SetSslTargetNameOverride("localhost");
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-    const auto channel = grpc::CreateCustomChannel(absl::StrCat("127.0.0.1:", server_->port()),
-                                                   grpc::SslCredentials(tls), arguments);
-    grpc::ClientContext context;
-    context.AddMetadata("authorization", absl::StrCat("Bearer ", token.Reveal()));
-    context.AddMetadata("clusterid", cluster);
-    istio::v1::auth::IstioCertificateRequest request;
-    x509::Extensions wanted;
-    wanted.sans = {.uris = {Id()}, .critical = true};
-    request.set_csr(
-        x509::Csr::Create(*x509::PrivateKey::Generate(x509::KeyType::kRsa2048), {}, wanted)
-            ->ToPem());
-    request.set_validity_duration(86400);
-    (*request.mutable_metadata()->mutable_fields())["CertSigner"].set_string_value("");
-    istio::v1::auth::IstioCertificateResponse response;
-    const absl::Duration began = RealClock().Monotonic();
-    const grpc::Status status =
-        rpc::testing::CaStub(channel).CreateCertificate(&context, request, &response);
-    return {status.error_code(),
-            status.error_message(),
-            {response.cert_chain().begin(), response.cert_chain().end()},
-            RealClock().Monotonic() - began};
-  }
-  std::string Id() const { return absl::StrCat("spiffe://cluster.local/ns/", ns_, "/sa/w"); }
-  std::string MakePod(const std::string& name) {
-    const auto pod = client_.Create(
-        kube::kPods, {ns_, ""},
-        {{"metadata", {{"name", name}}},
-         {"spec",
-          {{"serviceAccountName", "w"}, {"containers", {{{"name", "c"}, {"image", "none"}}}}}}});
-    EXPECT_TRUE(pod.ok()) << pod.status();
-    return pod.ok() ? kube::Metadata(*pod, "uid") : "";
-  }
-  Secret TokenOfPod(const std::string& name, const std::string& uid,
-                    const std::string& audience = "istio-ca") {
-    return TokenOf("w", audience,
-                   {{"apiVersion", "v1"}, {"kind", "Pod"}, {"name", name}, {"uid", uid}});
-  }
-  Secret JoinToken() {
-    control::v1::CreateTokenRequest request;
-    request.set_spiffe_id("spiffe://cluster.local/ns/default/sa/vm");
-    return Secret(plane_->CreateToken(request)->token());
-  }
-
-  const spiffe::TrustDomain domain_ = *spiffe::TrustDomain::Parse("cluster.local");
-  store::MemoryStore store_{"lineage"};
-  Metrics metrics_;
-  std::shared_ptr<ServiceAccounts> accounts_;
-  std::unique_ptr<EventLoop> background_;
-  std::unique_ptr<ControlPlane> plane_;
-  std::unique_ptr<rpc::Server> server_;
+  ServiceAccountTest() { Start(client_.access()); }
 };
 
 TEST_F(ServiceAccountTest, APodsTokenGivesItsCertificate) {

@@ -75,7 +75,7 @@ class KubeTroubleTest(stock_mesh.StockMesh):
             eventually("it is said that nothing is followed", lambda: self.log("cannot be followed"))
             self.signs_on()
             self.cluster.request("POST", f"{RBAC}/clusterrolebindings", BINDING)
-            eventually("it is followed again", lambda: self.log("are followed again") > 1 and not self.error())
+            eventually("it is followed again", lambda: self.log("are followed again") > 1 and not self.error(), 120)
 
             self.cluster.process.process.kill()
             time.sleep(5)
