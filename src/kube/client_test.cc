@@ -39,6 +39,13 @@ TEST(Object, ReadsWhatIsThere) {
 }
 
 // The API's own words, and a code that callers switch on.
+TEST(Object, IsNamedByTwoWords) {
+  EXPECT_EQ(ParseObjectName("istio-system/cacerts"), (ObjectName{"istio-system", "cacerts"}));
+  for (const char* bad : {"", "cacerts", "/cacerts", "istio-system/", "a/b/c"}) {
+    EXPECT_FALSE(ParseObjectName(bad).has_value()) << bad;
+  }
+}
+
 TEST(Error, TellsWhatTheServerSaid) {
   FakeClock clock(absl::UnixEpoch());
   const Client client({.server = "https://api"}, clock);

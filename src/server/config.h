@@ -37,6 +37,7 @@ struct Config {
   std::vector<kube::Access> remote_access;  // of each
   bool root_config_maps = false;
   absl::Duration config_map_propagation = absl::Seconds(90);
+  std::string certificate_signer;  // signer name of the requests that are answered; "": none are
   std::string listen = "0.0.0.0:15012";
   std::string advertise;  // "": derived from `listen`
   std::vector<std::string> serving_names;

@@ -132,6 +132,21 @@ TEST(ConfigTest, ConfigMapsNeedAnApiServer) {
   EXPECT_EQ(Load({})->config.config_map_propagation, absl::Seconds(90));
 }
 
+TEST(ConfigTest, ASignerHasANameOfADomain) {
+  EXPECT_EQ(Load({})->config.certificate_signer, "");
+  EXPECT_THAT(
+      std::string(Load({"--certificate-signer", "capstan.dev/workload"}).status().message()),
+      HasSubstr("certificate-signer capstan.dev/workload needs a Kubernetes API server"));
+  EXPECT_THAT(Load({"--print-config", "--certificate-signer", "capstan.dev/workload"})->output,
+              HasSubstr("certificate-signer: capstan.dev/workload"));
+  for (const char* bad : {"workload", "capstan.dev/", "/workload", "a/b/c", "a/b,c=d"}) {
+    EXPECT_THAT(Refusal({"--certificate-signer", bad}), HasSubstr("is no signer name")) << bad;
+  }
+  for (const char* bad : {"kubernetes.io/kube-apiserver-client", "x.kubernetes.io/y"}) {
+    EXPECT_THAT(Refusal({"--certificate-signer", bad}), HasSubstr("Kubernetes' own")) << bad;
+  }
+}
+
 TEST(ConfigTest, WhatIsRotatedByTheClock) {
   Config config = Load({})->config;
   EXPECT_FALSE(config.timer.on());

@@ -187,6 +187,19 @@ TEST_F(ControlPlaneAccountsTest, BesideACertificateThatDoesNotTheTokenDecides) {
               AllOf(HasSubstr("it has expired; nor is the certificate"), HasSubstr("expired at")));
 }
 
+// Whoever the certificate is handed to, nobody takes the earlier one away from its holder.
+TEST_F(ControlPlaneAccountsTest, EachLeafOfASigningRequestHasARecordOfItsOwn) {
+  const authn::Caller caller{.id = *spiffe::SpiffeId::Parse(kSleep),
+                             .proof = authn::Caller::Proof::kSigningRequest};
+  Issue(caller);
+  Issue(caller);
+  const control::v1::ListFleetResponse fleet = plane_.ListFleet();
+  ASSERT_EQ(fleet.workloads_size(), 2);
+  EXPECT_NE(fleet.workloads(0).leaf().serial(), fleet.workloads(1).leaf().serial());
+  EXPECT_TRUE(plane_.Flush().ok());
+  EXPECT_EQ(store_.LoadPopulation()->size(), 2u);
+}
+
 TEST_F(ControlPlaneAccountsTest, JoinTokensAndTrustStreamsAreAsBefore) {
   control::v1::CreateTokenRequest request;
   request.set_spiffe_id(kSleep);

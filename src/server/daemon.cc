@@ -27,6 +27,7 @@
 #include "server/built_in_ca.h"
 #include "server/ca_directory.h"
 #include "server/ca_secret.h"
+#include "server/certificate_signer.h"
 #include "server/control_plane.h"
 #include "server/directory_watcher.h"
 #include "server/host.h"
@@ -143,6 +144,7 @@ class Daemon {
   absl::Status Prepare();
   void MakeSource();
   void KeepConfigMaps();
+  void SignRequests();
   void Follow();
   absl::Status FirstCa();
   absl::Status StartHttp();
@@ -168,6 +170,7 @@ class Daemon {
   std::shared_ptr<ServiceAccounts> service_accounts_;  // null: their tokens are not taken
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<RootConfigMapKeeper> root_config_maps_;  // null: they are not kept
+  std::unique_ptr<CertificateSigner> signer_;              // null: no requests are signed
   std::unique_ptr<CaFollower> follower_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
@@ -221,6 +224,14 @@ void Daemon::KeepConfigMaps() {
   root_config_maps_ = std::make_unique<RootConfigMapKeeper>(*kube_, *plane_, clock_, metrics_,
                                                             config_.config_map_propagation);
   plane_->set_bootstrap_places(root_config_maps_.get());
+}
+
+void Daemon::SignRequests() {
+  if (config_.certificate_signer.empty()) return;
+  const auto trust_domain = spiffe::TrustDomain::Parse(config_.trust_domain);
+  signer_ = std::make_unique<CertificateSigner>(
+      *kube_, *plane_, clock_, metrics_,
+      CertificateSigner::Options{config_.certificate_signer, *trust_domain, config_.max_ttl});
 }
 
 void Daemon::Follow() {
@@ -338,6 +349,7 @@ void Daemon::WaitForTheEnd() {
 
 void Daemon::Shutdown() {
   serving_ = false;
+  signer_.reset();
   // First: the server waits for every call to be answered.
   if (service_accounts_ != nullptr) service_accounts_->Stop();
   if (server_ != nullptr) server_->Shutdown();
@@ -361,6 +373,7 @@ absl::Status Daemon::Run() {
     CAPSTAN_ASSIGN_OR_RETURN(bool go_on, WaitForCa());
     if (!go_on) return absl::OkStatus();
     CAPSTAN_RETURN_IF_ERROR(StartServer());
+    SignRequests();
     WaitForTheEnd();
     return absl::OkStatus();
   }();
