@@ -73,6 +73,24 @@ void AddKubernetes(Settings& settings, Config& config) {
         return absl::OkStatus();
       },
       [&config] { return config.certificate_signer; });
+  settings.Custom(
+      "lease",
+      "of several capstands with this setting, the one that has this Lease serves, and the others "
+      "stand by; none: this is the only one",
+      "NAMESPACE/NAME",
+      [&config](std::string_view text) -> absl::Status {
+        config.lease.reset();
+        if (text.empty()) return absl::OkStatus();
+        config.lease = kube::ParseObjectName(text);
+        if (config.lease.has_value()) return absl::OkStatus();
+        return absl::InvalidArgumentError(
+            absl::StrCat("\"", text, "\" names no Lease: write NAMESPACE/NAME"));
+      },
+      [&config] { return config.lease.has_value() ? kube::ToString(*config.lease) : ""; });
+  settings.Duration("lease-duration",
+                    "after how long without a renewal another capstand takes the lease; it is "
+                    "renewed every 2/15 of that, and given up after 2/3 without success",
+                    &config.lease_duration, absl::Seconds(3));
 }
 
 void AddServiceAccounts(Settings& settings, Config& config) {
@@ -384,6 +402,7 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> NeedsOf(const C
   if (!config.certificate_signer.empty()) {
     needs.emplace_back("certificate-signer", config.certificate_signer);
   }
+  if (config.lease.has_value()) needs.emplace_back("lease", kube::ToString(*config.lease));
   return needs;
 }
 

@@ -147,6 +147,16 @@ TEST(ConfigTest, ASignerHasANameOfADomain) {
   }
 }
 
+TEST(ConfigTest, ALeaseNeedsAnApiServer) {
+  EXPECT_FALSE(Load({})->config.lease.has_value());
+  EXPECT_FALSE(Load({"--lease", ""})->config.lease.has_value());
+  EXPECT_EQ(Load({})->config.lease_duration, absl::Seconds(15));
+  EXPECT_THAT(std::string(Load({"--lease", "capstan-system/capstand"}).status().message()),
+              HasSubstr("lease capstan-system/capstand needs a Kubernetes API server"));
+  EXPECT_THAT(Refusal({"--lease", "capstand"}), HasSubstr("names no Lease"));
+  EXPECT_THAT(Refusal({"--lease-duration", "1s"}), HasSubstr("--lease-duration"));
+}
+
 TEST(ConfigTest, WhatIsRotatedByTheClock) {
   Config config = Load({})->config;
   EXPECT_FALSE(config.timer.on());

@@ -65,6 +65,7 @@ class ControlPlaneAccountsTest : public ::testing::Test {
         .keeper = {.serving_names = NamesFor(domain, "127.0.0.1:15012", "127.0.0.1:15012", {}),
                    .rotation = {.immediate = true}}};
     options.service_accounts = std::make_shared<ServiceAccounts>(domain, std::move(clusters));
+    options.may_sign = [this] { return may_sign_; };
     return options;
   }
   keystore::SealedKeys Keys() {
@@ -119,6 +120,7 @@ class ControlPlaneAccountsTest : public ::testing::Test {
   store::MemoryStore store_{"lineage"};
   Metrics metrics_;
   const TestPki a_ = TestPki::Make("intermediateA");
+  absl::Status may_sign_;
   ControlPlane plane_;
 };
 
@@ -198,6 +200,15 @@ TEST_F(ControlPlaneAccountsTest, EachLeafOfASigningRequestHasARecordOfItsOwn) {
   EXPECT_NE(fleet.workloads(0).leaf().serial(), fleet.workloads(1).leaf().serial());
   EXPECT_TRUE(plane_.Flush().ok());
   EXPECT_EQ(store_.LoadPopulation()->size(), 2u);
+}
+
+TEST_F(ControlPlaneAccountsTest, WhoMayNotSignGivesNothingOut) {
+  const authn::Caller caller = *Authenticate(Showing(Jwt("one")));
+  may_sign_ = absl::UnavailableError("the lease is lost");
+  EXPECT_EQ(plane_.Issue(caller, {.csr = Csr(kSleep)}).status(), may_sign_);
+  EXPECT_EQ(plane_.ListFleet().workloads_size(), 0);
+  may_sign_ = absl::OkStatus();
+  EXPECT_TRUE(plane_.Issue(caller, {.csr = Csr(kSleep)}).ok());
 }
 
 TEST_F(ControlPlaneAccountsTest, JoinTokensAndTrustStreamsAreAsBefore) {
