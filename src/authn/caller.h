@@ -24,7 +24,14 @@ struct Credentials {
 struct Caller {
   // kLapsedCertificate: one that is good for asking for its successor, and nothing else.
   // kServiceAccount: a service account's token, which its API server or its issuer's keys accepted.
-  enum class Proof { kCertificate, kJoinToken, kLapsedCertificate, kServiceAccount };
+  // kSigningRequest: a CertificateSigningRequest that somebody approved who may.
+  enum class Proof {
+    kCertificate,
+    kJoinToken,
+    kLapsedCertificate,
+    kServiceAccount,
+    kSigningRequest
+  };
   spiffe::SpiffeId id;
   Proof proof = Proof::kCertificate;
   std::optional<x509::Certificate> certificate;  // unless there is a token

@@ -130,6 +130,9 @@ absl::Status Client::ErrorOf(const HttpReply& reply, const std::string& what) co
 absl::StatusOr<Json> Client::Send(const Call& call, const Resource& resource,
                                   const ObjectName& name) {
   Throttle();
+  if (call.method != "GET" && options_.may_write != nullptr) {
+    CAPSTAN_RETURN_IF_ERROR(options_.may_write());
+  }
   CAPSTAN_ASSIGN_OR_RETURN(HttpRequest request, RequestFor(call.method, call.path));
   if (call.body != nullptr) {
     request.headers.push_back(absl::StrCat("Content-Type: ", call.content_type));

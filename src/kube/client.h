@@ -45,6 +45,8 @@ class Client {
     int burst = 100;
     int page = 500;  // objects of a list that are asked for at once
     std::string user_agent = "capstand";
+    // Asked before whatever changes something: its error is the call's. Null: everything may.
+    std::function<absl::Status()> may_write = nullptr;
   };
   // `clock` outlives it.
   Client(Access access, Clock& clock) : Client(std::move(access), clock, Options()) {}

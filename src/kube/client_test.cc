@@ -39,6 +39,29 @@ TEST(Object, ReadsWhatIsThere) {
 }
 
 // The API's own words, and a code that callers switch on.
+TEST(Object, IsNamedByTwoWords) {
+  EXPECT_EQ(ParseObjectName("istio-system/cacerts"), (ObjectName{"istio-system", "cacerts"}));
+  for (const char* bad : {"", "cacerts", "/cacerts", "istio-system/", "a/b/c"}) {
+    EXPECT_FALSE(ParseObjectName(bad).has_value()) << bad;
+  }
+}
+
+// Reading is not writing.
+TEST(Client, WritesNothingThatItMayNot) {
+  FakeClock clock(absl::UnixEpoch());
+  Client::Options options;
+  options.timeout = absl::Seconds(1);
+  options.may_write = [] { return absl::UnavailableError("the lease is lost"); };
+  Client client({.server = "http://127.0.0.1:1"}, clock, options);
+  const auto refused = [](const absl::Status& status) {
+    return status.message() == "the lease is lost";
+  };
+  EXPECT_TRUE(refused(client.Create(kConfigMaps, {"n", ""}, Json::object()).status()));
+  EXPECT_TRUE(refused(client.Patch(kConfigMaps, {"n", "a"}, Json::object()).status()));
+  EXPECT_TRUE(refused(client.Delete(kConfigMaps, {"n", "a"})));
+  EXPECT_FALSE(refused(client.Get(kConfigMaps, {"n", "a"}).status()));
+}
+
 TEST(Error, TellsWhatTheServerSaid) {
   FakeClock clock(absl::UnixEpoch());
   const Client client({.server = "https://api"}, clock);

@@ -11,6 +11,15 @@ std::string ToString(const ObjectName& name) {
   return name.ns.empty() ? name.name : absl::StrCat(name.ns, "/", name.name);
 }
 
+std::optional<ObjectName> ParseObjectName(std::string_view text) {
+  const size_t slash = text.find('/');
+  if (slash == std::string_view::npos || slash == 0 || slash + 1 == text.size() ||
+      text.find('/', slash + 1) != std::string_view::npos) {
+    return std::nullopt;
+  }
+  return ObjectName{std::string(text.substr(0, slash)), std::string(text.substr(slash + 1))};
+}
+
 std::string Metadata(const Json& object, std::string_view field) {
   const Json* metadata = Member(object, "metadata");
   const Json* value = metadata == nullptr ? nullptr : Member(*metadata, field);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <compare>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -40,6 +41,8 @@ struct ObjectName {
 
 // "istio-system/cacerts", or "cacerts".
 std::string ToString(const ObjectName& name);
+// Of "istio-system/cacerts"; nullopt: it is not two words with a slash between them.
+std::optional<ObjectName> ParseObjectName(std::string_view text);
 
 // The object's own; empty fields where it says none.
 ObjectName NameOf(const Json& object);

@@ -36,15 +36,11 @@ absl::Status NotOursToWrite(const kube::ObjectName& secret, std::string_view why
 
 absl::StatusOr<std::optional<kube::ObjectName>> SecretNamed(std::string_view cacerts) {
   if (!absl::ConsumePrefix(&cacerts, kPrefix)) return std::nullopt;
-  const size_t slash = cacerts.find('/');
-  if (slash == std::string_view::npos || slash == 0 || slash + 1 == cacerts.size() ||
-      cacerts.find('/', slash + 1) != std::string_view::npos) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "\"", kPrefix, cacerts, "\" names no Secret: write secret:NAMESPACE/NAME, such as ",
-        "secret:istio-system/cacerts"));
-  }
-  return kube::ObjectName{std::string(cacerts.substr(0, slash)),
-                          std::string(cacerts.substr(slash + 1))};
+  std::optional<kube::ObjectName> name = kube::ParseObjectName(cacerts);
+  if (name.has_value()) return name;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "\"", kPrefix, cacerts, "\" names no Secret: write secret:NAMESPACE/NAME, such as ",
+      "secret:istio-system/cacerts"));
 }
 
 absl::StatusOr<trust::CaFiles> FilesOfSecret(const Json& secret) {

@@ -13,6 +13,21 @@
 namespace capstan::server {
 namespace {
 
+// "": none. Those of kubernetes.io are the API server's own.
+absl::Status CheckSignerName(std::string_view name) {
+  if (name.empty()) return absl::OkStatus();
+  const std::optional<kube::ObjectName> parts = kube::ParseObjectName(name);
+  if (!parts.has_value() || name.find_first_of(" ,=") != std::string_view::npos) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "\"", name, "\" is no signer name: write DOMAIN/NAME, such as capstan.dev/workload"));
+  }
+  if (parts->ns == "kubernetes.io" || absl::EndsWith(parts->ns, ".kubernetes.io")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", name, "\" is one of Kubernetes' own signers: take a domain of yours"));
+  }
+  return absl::OkStatus();
+}
+
 void AddAddress(Settings& settings, std::string name, std::string help, std::string* target) {
   settings.Custom(
       std::move(name), std::move(help), "HOST:PORT",
@@ -52,6 +67,35 @@ void AddKubernetes(Settings& settings, Config& config) {
                     "how long kubelet may take to bring a ConfigMap that changed to its pods: "
                     "before that, no new root is relied upon",
                     &config.config_map_propagation, absl::ZeroDuration());
+  settings.Custom(
+      "certificate-signer",
+      "answer approved CertificateSigningRequests of this signer name, such as "
+      "capstan.dev/workload; none: no request is answered",
+      "DOMAIN/NAME",
+      [&config](std::string_view text) -> absl::Status {
+        CAPSTAN_RETURN_IF_ERROR(CheckSignerName(text));
+        config.certificate_signer = std::string(text);
+        return absl::OkStatus();
+      },
+      [&config] { return config.certificate_signer; });
+  settings.Custom(
+      "lease",
+      "of several capstands with this setting, the one that has this Lease serves, and the others "
+      "stand by; none: this is the only one",
+      "NAMESPACE/NAME",
+      [&config](std::string_view text) -> absl::Status {
+        config.lease.reset();
+        if (text.empty()) return absl::OkStatus();
+        config.lease = kube::ParseObjectName(text);
+        if (config.lease.has_value()) return absl::OkStatus();
+        return absl::InvalidArgumentError(
+            absl::StrCat("\"", text, "\" names no Lease: write NAMESPACE/NAME"));
+      },
+      [&config] { return config.lease.has_value() ? kube::ToString(*config.lease) : ""; });
+  settings.Duration("lease-duration",
+                    "after how long without a renewal another capstand takes the lease; it is "
+                    "renewed every 2/15 of that, and given up after 2/3 without success",
+                    &config.lease_duration, absl::Seconds(3));
 }
 
 void AddServiceAccounts(Settings& settings, Config& config) {
@@ -426,6 +470,10 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> NeedsOf(const C
   if (secret.has_value()) needs.emplace_back("cacerts", config.cacerts);
   if (config.service_accounts) needs.emplace_back("service-accounts", "true");
   if (config.root_config_maps) needs.emplace_back("root-config-maps", "true");
+  if (!config.certificate_signer.empty()) {
+    needs.emplace_back("certificate-signer", config.certificate_signer);
+  }
+  if (config.lease.has_value()) needs.emplace_back("lease", kube::ToString(*config.lease));
   return needs;
 }
 

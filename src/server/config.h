@@ -10,6 +10,7 @@
 #include "base/config.h"
 #include "base/log.h"
 #include "kube/access.h"
+#include "kube/resource.h"
 #include "rotation/machine.h"
 #include "rotation/schedule.h"
 #include "server/foreign_signers.h"
@@ -44,6 +45,9 @@ struct Config {
   std::vector<kube::ObjectName> trusted_node_accounts;
   bool root_config_maps = false;
   absl::Duration config_map_propagation = absl::Seconds(90);
+  std::string certificate_signer;  // signer name of the requests that are answered; "": none are
+  std::optional<kube::ObjectName> lease;  // nullopt: this is the only capstand
+  absl::Duration lease_duration = absl::Seconds(15);
   std::string listen = "0.0.0.0:15012";
   std::string advertise;  // "": derived from `listen`
   std::vector<std::string> serving_names;

@@ -154,6 +154,31 @@ TEST(ConfigTest, ConfigMapsNeedAnApiServer) {
   EXPECT_EQ(Load({})->config.config_map_propagation, absl::Seconds(90));
 }
 
+TEST(ConfigTest, ASignerHasANameOfADomain) {
+  EXPECT_EQ(Load({})->config.certificate_signer, "");
+  EXPECT_THAT(
+      std::string(Load({"--certificate-signer", "capstan.dev/workload"}).status().message()),
+      HasSubstr("certificate-signer capstan.dev/workload needs a Kubernetes API server"));
+  EXPECT_THAT(Load({"--print-config", "--certificate-signer", "capstan.dev/workload"})->output,
+              HasSubstr("certificate-signer: capstan.dev/workload"));
+  for (const char* bad : {"workload", "capstan.dev/", "/workload", "a/b/c", "a/b,c=d"}) {
+    EXPECT_THAT(Refusal({"--certificate-signer", bad}), HasSubstr("is no signer name")) << bad;
+  }
+  for (const char* bad : {"kubernetes.io/kube-apiserver-client", "x.kubernetes.io/y"}) {
+    EXPECT_THAT(Refusal({"--certificate-signer", bad}), HasSubstr("Kubernetes' own")) << bad;
+  }
+}
+
+TEST(ConfigTest, ALeaseNeedsAnApiServer) {
+  EXPECT_FALSE(Load({})->config.lease.has_value());
+  EXPECT_FALSE(Load({"--lease", ""})->config.lease.has_value());
+  EXPECT_EQ(Load({})->config.lease_duration, absl::Seconds(15));
+  EXPECT_THAT(std::string(Load({"--lease", "capstan-system/capstand"}).status().message()),
+              HasSubstr("lease capstan-system/capstand needs a Kubernetes API server"));
+  EXPECT_THAT(Refusal({"--lease", "capstand"}), HasSubstr("names no Lease"));
+  EXPECT_THAT(Refusal({"--lease-duration", "1s"}), HasSubstr("--lease-duration"));
+}
+
 TEST(ConfigTest, WhatIsRotatedByTheClock) {
   Config config = Load({})->config;
   EXPECT_FALSE(config.timer.on());

@@ -62,6 +62,8 @@ struct ControlPlaneOptions {
   std::shared_ptr<ServiceAccounts> service_accounts = nullptr;
   // Which of them ask in the name of pods; null: none do. Stopped as they are.
   std::shared_ptr<NodeProxies> node_proxies = nullptr;
+  // Whether this process may still sign: asked for each certificate. Null: it always may.
+  std::function<absl::Status()> may_sign = nullptr;
   // Whatever looks through the whole population.
   absl::Duration survey_every() const { return 60 * housekeep_every; }
 };
@@ -182,6 +184,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
     PopulationWriter::Promised promised;
   };
   absl::Status Admit(const authn::Caller& caller, const rpc::IssueRequest& request, absl::Time now);
+  absl::Status CheckMaySign() const;
   absl::StatusOr<authn::Caller> Judge(const authn::Credentials& shown);
   absl::StatusOr<authn::Caller> Believed(absl::StatusOr<authn::Caller> caller,
                                          const authn::Credentials& shown);

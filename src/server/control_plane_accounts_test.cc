@@ -66,6 +66,7 @@ class ControlPlaneAccountsTest : public ::testing::Test {
                    .rotation = {.immediate = true}}};
     options.slow_stock_agents = slow;
     options.service_accounts = std::make_shared<ServiceAccounts>(domain, std::move(clusters));
+    options.may_sign = [this] { return may_sign_; };
     return options;
   }
   keystore::SealedKeys Keys() {
@@ -120,6 +121,7 @@ class ControlPlaneAccountsTest : public ::testing::Test {
   store::MemoryStore store_{"lineage"};
   Metrics metrics_;
   const TestPki a_ = TestPki::Make("intermediateA");
+  absl::Status may_sign_;
   ControlPlane plane_;
 };
 
@@ -259,6 +261,28 @@ TEST_F(ControlPlaneAccountsTest, BesideACertificateThatDoesNotTheTokenDecides) {
   clock_.Advance(absl::Hours(2));
   EXPECT_THAT(std::string(Authenticate(shown).status().message()),
               AllOf(HasSubstr("it has expired; nor is the certificate"), HasSubstr("expired at")));
+}
+
+// Whoever the certificate is handed to, nobody takes the earlier one away from its holder.
+TEST_F(ControlPlaneAccountsTest, EachLeafOfASigningRequestHasARecordOfItsOwn) {
+  const authn::Caller caller{.id = *spiffe::SpiffeId::Parse(kSleep),
+                             .proof = authn::Caller::Proof::kSigningRequest};
+  Issue(caller);
+  Issue(caller);
+  const control::v1::ListFleetResponse fleet = plane_.ListFleet();
+  ASSERT_EQ(fleet.workloads_size(), 2);
+  EXPECT_NE(fleet.workloads(0).leaf().serial(), fleet.workloads(1).leaf().serial());
+  EXPECT_TRUE(plane_.Flush().ok());
+  EXPECT_EQ(store_.LoadPopulation()->size(), 2u);
+}
+
+TEST_F(ControlPlaneAccountsTest, WhoMayNotSignGivesNothingOut) {
+  const authn::Caller caller = *Authenticate(Showing(Jwt("one")));
+  may_sign_ = absl::UnavailableError("the lease is lost");
+  EXPECT_EQ(plane_.Issue(caller, {.csr = Csr(kSleep)}).status(), may_sign_);
+  EXPECT_EQ(plane_.ListFleet().workloads_size(), 0);
+  may_sign_ = absl::OkStatus();
+  EXPECT_TRUE(plane_.Issue(caller, {.csr = Csr(kSleep)}).ok());
 }
 
 TEST_F(ControlPlaneAccountsTest, JoinTokensAndTrustStreamsAreAsBefore) {

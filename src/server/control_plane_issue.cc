@@ -93,8 +93,13 @@ absl::Status ControlPlane::Admit(const authn::Caller& caller, const rpc::IssueRe
   return pacing_.Admit(urgency);
 }
 
+absl::Status ControlPlane::CheckMaySign() const {
+  return options_.may_sign == nullptr ? absl::OkStatus() : options_.may_sign();
+}
+
 absl::StatusOr<Grant> ControlPlane::GrantFor(const authn::Caller& caller,
                                              const rpc::IssueRequest& request, absl::Time now) {
+  CAPSTAN_RETURN_IF_ERROR(CheckMaySign());
   if (caller.proof == authn::Caller::Proof::kLapsedCertificate) {
     CAPSTAN_RETURN_IF_ERROR(CheckRejoin(caller, request));
   }
@@ -121,6 +126,7 @@ absl::StatusOr<Grant> ControlPlane::GrantFor(const authn::Caller& caller,
 
 absl::Status ControlPlane::Remember(const authn::Caller& caller, const rpc::IssueRequest& request,
                                     const fleet::Leaf& leaf, absl::Time now) {
+  CAPSTAN_RETURN_IF_ERROR(CheckMaySign());  // still, now that it is signed
   store::PopulationRecord record = RecordFor(caller, request, leaf, now);
   CAPSTAN_RETURN_IF_ERROR(RememberIssued(record));
   if (caller.proof == authn::Caller::Proof::kLapsedCertificate) {
@@ -230,6 +236,7 @@ absl::StatusOr<std::vector<std::string>> ControlPlane::IssueProbe(const authn::C
 absl::StatusOr<std::vector<std::string>> ControlPlane::SignProbe(const authn::Caller& caller,
                                                                  const std::string& csr_pem,
                                                                  const std::string& authority_id) {
+  CAPSTAN_RETURN_IF_ERROR(CheckMaySign());
   if (caller.proof != authn::Caller::Proof::kCertificate) {
     return absl::PermissionDeniedError(
         "a probe certificate needs a client certificate: a join token is good for one only");

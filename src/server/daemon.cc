@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstdlib>
 #include <memory>
 #include <utility>
 
@@ -27,10 +29,12 @@
 #include "server/built_in_ca.h"
 #include "server/ca_directory.h"
 #include "server/ca_secret.h"
+#include "server/certificate_signer.h"
 #include "server/control_plane.h"
 #include "server/directory_watcher.h"
 #include "server/host.h"
 #include "server/istiod_keeper.h"
+#include "server/leadership.h"
 #include "server/root_config_map_keeper.h"
 #include "server/story.h"
 #include "store/sqlite_store.h"
@@ -131,6 +135,19 @@ absl::StatusOr<Outcome> OfferFiles(ControlPlane& plane, const CaSource& source,
   return plane.Offer(*set, {.source = source.kind()});
 }
 
+std::string HostName() {
+  std::array<char, 256> name = {};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
+// Whoever has lost the lease does nothing more, not even in good order: what it would write down is
+// another one's by now. The record of the population is what it is after a crash.
+[[noreturn]] void EndAsLoser(const std::string& why) {
+  log::Error("this capstand leads no longer", {{"why", why}, {"effect", "capstand ends"}});
+  std::_Exit(kLostLease);
+}
+
 // The signals that stop the program or make it reload, as a file to wait on.
 class Signals {
  public:
@@ -162,14 +179,21 @@ class Daemon {
   absl::Status Run();
 
  private:
+  // False: a signal came instead.
+  absl::StatusOr<bool> Lead();
+  absl::Status OpenStore();
+  absl::StatusOr<bool> WaitForStore();
   absl::Status Prepare();
   void MakeSource();
   void KeepConfigMaps();
+  void SignRequests();
   void Follow();
   absl::Status FirstCa();
+  HttpResponse Readiness() const;
   absl::Status StartHttp();
-  // False: a signal came instead.
-  absl::StatusOr<bool> WaitForCa();
+  // False: a signal came instead, as for the next.
+  bool Pause();
+  bool WaitForCa();
   absl::Status StartServer();
   void WaitForTheEnd();
   void Shutdown();
@@ -181,6 +205,8 @@ class Daemon {
   Signals signals_;
   Metrics metrics_;
   // In the order in which they are torn down, last first.
+  std::unique_ptr<kube::Client> lease_client_;
+  std::unique_ptr<Leadership> leadership_;  // null: this is the only capstand
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<kube::Client> kube_;  // null: nothing needs an API server
   std::unique_ptr<ApiServerClock> api_server_clock_;
@@ -192,22 +218,74 @@ class Daemon {
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<RootConfigMapKeeper> root_config_maps_;  // null: they are not looked at
   std::unique_ptr<IstiodKeeper> istiod_;                   // null: there is none beside us
+  std::unique_ptr<CertificateSigner> signer_;              // null: no requests are signed
   std::unique_ptr<CaFollower> follower_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
   std::atomic<bool> serving_ = false;
+  std::atomic<const ControlPlane*> shown_ = nullptr;  // plane_, once it is ready for questions
+  mutable absl::Mutex mutex_;
+  std::string waiting_ ABSL_GUARDED_BY(mutex_);  // what for, before there is a control plane
 };
+
+bool Daemon::Pause() {
+  const int signal = signals_.Wait(absl::Milliseconds(100));
+  if (signal == SIGHUP) Reload();
+  return signal != SIGTERM && signal != SIGINT;
+}
+
+// Until this capstand is the one that serves.
+absl::StatusOr<bool> Daemon::Lead() {
+  if (!config_.lease.has_value()) return true;
+  Election::Options options{
+      .identity = absl::StrCat(HostName(), "_", absl::BytesToHexString(random_.Bytes(8))),
+      .duration = config_.lease_duration,
+      .deadline = config_.lease_duration * 2 / 3,
+      .retry = config_.lease_duration * 2 / 15};
+  kube::Client::Options client;
+  client.timeout = options.deadline / 2;
+  lease_client_ = std::make_unique<kube::Client>(*config_.kube, clock_, client);
+  leadership_ = std::make_unique<Leadership>(*lease_client_, *config_.lease, std::move(options),
+                                             clock_, metrics_, EndAsLoser);
+  while (!leadership_->Check().ok()) {
+    if (!Pause()) return false;
+    absl::MutexLock lock(&mutex_);
+    waiting_ = absl::StrCat("standby: ", leadership_->why());
+  }
+  absl::MutexLock lock(&mutex_);
+  waiting_.clear();
+  return true;
+}
+
+absl::Status Daemon::OpenStore() {
+  store::Database::Fence fence;
+  if (leadership_ != nullptr) fence = [this] { return leadership_->Check(); };
+  CAPSTAN_ASSIGN_OR_RETURN(store_,
+                           store::SqliteStore::Open(config_.state_dir, random_, std::move(fence)));
+  return absl::OkStatus();
+}
+
+// Whoever had the lease before may not have noticed that it is lost: while it is halted, it keeps
+// the lock of a state directory that both see.
+absl::StatusOr<bool> Daemon::WaitForStore() {
+  absl::Status opened = OpenStore();
+  if (leadership_ != nullptr && absl::IsUnavailable(opened)) {
+    log::Warn("this capstand has the lease and waits for the state", {{"why", opened.message()}});
+    absl::MutexLock lock(&mutex_);
+    waiting_ = absl::StrCat("it has the lease, and waits for the state: ", opened.message());
+  }
+  while (leadership_ != nullptr && absl::IsUnavailable(opened)) {
+    if (!Pause()) return false;
+    opened = OpenStore();
+  }
+  CAPSTAN_RETURN_IF_ERROR(opened);
+  return true;
+}
 
 absl::Status Daemon::Prepare() {
   CAPSTAN_ASSIGN_OR_RETURN(spiffe::TrustDomain trust_domain,
                            spiffe::TrustDomain::Parse(config_.trust_domain));
-  CAPSTAN_ASSIGN_OR_RETURN(store_, store::SqliteStore::Open(config_.state_dir, random_));
   CAPSTAN_ASSIGN_OR_RETURN(keystore::SealedKeys keys, OpenKeys(config_, *store_, random_));
-  log::Info("capstand starts",
-            {{"version", kVersion},
-             {"trust_domain", config_.trust_domain},
-             {"state_dir", config_.state_dir},
-             {"cacerts", config_.cacerts.empty() ? "built-in" : config_.cacerts}});
   background_ = std::make_unique<EventLoop>(clock_);
   MakeSource();
   service_accounts_ = ServiceAccountsOf(config_, trust_domain, clock_, metrics_);
@@ -216,6 +294,7 @@ absl::Status Daemon::Prepare() {
   options.service_accounts = service_accounts_;
   node_proxies_ = NodeProxiesOf(config_, trust_domain, clock_, metrics_);
   options.node_proxies = node_proxies_;
+  if (leadership_ != nullptr) options.may_sign = [this] { return leadership_->Check(); };
   plane_ = std::make_unique<ControlPlane>(std::move(options), *store_, std::move(keys), clock_,
                                           random_, *background_, metrics_);
   if (kube_ != nullptr) {
@@ -224,6 +303,7 @@ absl::Status Daemon::Prepare() {
   }
   KeepConfigMaps();
   CAPSTAN_RETURN_IF_ERROR(plane_->Start());
+  shown_ = plane_.get();
   if (plane_->has_ca()) {
     log::Info("the CA is the state's, whatever the CA source holds by now");
     return absl::OkStatus();
@@ -232,7 +312,11 @@ absl::Status Daemon::Prepare() {
 }
 
 void Daemon::MakeSource() {
-  if (config_.kube.has_value()) kube_ = std::make_unique<kube::Client>(*config_.kube, clock_);
+  if (config_.kube.has_value()) {
+    kube::Client::Options options;
+    if (leadership_ != nullptr) options.may_write = [this] { return leadership_->Check(); };
+    kube_ = std::make_unique<kube::Client>(*config_.kube, clock_, options);
+  }
   if (config_.cacerts.empty()) return;
   if (auto secret = SecretNamed(config_.cacerts); secret.ok() && secret->has_value()) {
     const auto shows = config_.istiod.empty() ? CaSecret::Shows::kWish : CaSecret::Shows::kInForce;
@@ -256,6 +340,14 @@ void Daemon::KeepConfigMaps() {
       *kube_, *secret_, *plane_, clock_,
       IstiodKeeper::Options{config_.istiod, config_.config_map_propagation});
   plane_->AddPlaces(*istiod_);
+}
+
+void Daemon::SignRequests() {
+  if (config_.certificate_signer.empty()) return;
+  const auto trust_domain = spiffe::TrustDomain::Parse(config_.trust_domain);
+  signer_ = std::make_unique<CertificateSigner>(
+      *kube_, *plane_, clock_, metrics_,
+      CertificateSigner::Options{config_.certificate_signer, *trust_domain, config_.max_ttl});
 }
 
 void Daemon::Follow() {
@@ -296,6 +388,24 @@ absl::Status Daemon::FirstCa() {
                    "--wait-for-cacerts; without --cacerts a self-signed CA would be made)"));
 }
 
+HttpResponse Daemon::Readiness() const {
+  const auto answer = [](int status, auto... text) {
+    return HttpResponse{status, "text/plain; charset=utf-8", absl::StrCat(text..., "\n")};
+  };
+  const ControlPlane* plane = shown_.load();
+  if (plane == nullptr) {
+    absl::MutexLock lock(&mutex_);
+    return answer(503, waiting_.empty() ? "starting" : waiting_);
+  }
+  if (!serving_.load()) {
+    return answer(503, plane->has_ca() ? "starting or stopping" : "there is no CA yet");
+  }
+  // Ready all the same: who is connected gets trust, and that is the way out.
+  const std::string stopped = plane->issuance_error();
+  return stopped.empty() ? answer(200, "ok")
+                         : answer(200, "ok, but no certificate is issued: ", stopped);
+}
+
 absl::Status Daemon::StartHttp() {
   if (config_.http.empty()) return absl::OkStatus();
   std::map<std::string, HttpServer::Handler> handlers;
@@ -303,28 +413,15 @@ absl::Status Daemon::StartHttp() {
     return HttpResponse{200, "text/plain; version=0.0.4; charset=utf-8", metrics_.Text()};
   };
   handlers["/healthz"] = [] { return HttpResponse{200, "text/plain; charset=utf-8", "ok\n"}; };
-  handlers["/readyz"] = [this] {
-    if (serving_.load()) {
-      // Ready all the same: who is connected gets trust, and that is the way out.
-      const std::string stopped = plane_->issuance_error();
-      return HttpResponse{200, "text/plain; charset=utf-8",
-                          stopped.empty()
-                              ? "ok\n"
-                              : absl::StrCat("ok, but no certificate is issued: ", stopped, "\n")};
-    }
-    return HttpResponse{503, "text/plain; charset=utf-8",
-                        plane_->has_ca() ? "starting or stopping\n" : "there is no CA yet\n"};
-  };
+  handlers["/readyz"] = [this] { return Readiness(); };
   CAPSTAN_ASSIGN_OR_RETURN(http_, HttpServer::Start(config_.http, handlers));
   log::Info("HTTP listens", {{"port", http_->port()}});
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> Daemon::WaitForCa() {
+bool Daemon::WaitForCa() {
   while (!plane_->has_ca()) {
-    int signal = signals_.Wait(absl::Milliseconds(100));
-    if (signal == SIGTERM || signal == SIGINT) return false;
-    if (signal == SIGHUP) Reload();
+    if (!Pause()) return false;
   }
   return true;
 }
@@ -374,6 +471,7 @@ void Daemon::WaitForTheEnd() {
 
 void Daemon::Shutdown() {
   serving_ = false;
+  signer_.reset();
   // First: the server waits for every call to be answered.
   if (service_accounts_ != nullptr) service_accounts_->Stop();
   if (node_proxies_ != nullptr) node_proxies_->Stop();
@@ -392,13 +490,22 @@ void Daemon::Shutdown() {
 }
 
 absl::Status Daemon::Run() {
+  log::Info("capstand starts",
+            {{"version", kVersion},
+             {"trust_domain", config_.trust_domain},
+             {"state_dir", config_.state_dir},
+             {"cacerts", config_.cacerts.empty() ? "built-in" : config_.cacerts}});
   absl::Status status = [&]() -> absl::Status {
-    CAPSTAN_RETURN_IF_ERROR(Prepare());
     CAPSTAN_RETURN_IF_ERROR(StartHttp());
+    CAPSTAN_ASSIGN_OR_RETURN(const bool leads, Lead());
+    if (!leads) return absl::OkStatus();
+    CAPSTAN_ASSIGN_OR_RETURN(const bool opened, WaitForStore());
+    if (!opened) return absl::OkStatus();
+    CAPSTAN_RETURN_IF_ERROR(Prepare());
     Follow();
-    CAPSTAN_ASSIGN_OR_RETURN(bool go_on, WaitForCa());
-    if (!go_on) return absl::OkStatus();
+    if (!WaitForCa()) return absl::OkStatus();
     CAPSTAN_RETURN_IF_ERROR(StartServer());
+    SignRequests();
     WaitForTheEnd();
     return absl::OkStatus();
   }();

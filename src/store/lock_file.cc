@@ -29,7 +29,7 @@ absl::StatusOr<std::unique_ptr<LockFile>> LockFile::Take(const std::string& path
   auto lock = std::unique_ptr<LockFile>(new LockFile(fd));
   if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK) return ErrnoError(errno, absl::StrCat("cannot lock ", path));
-    return absl::FailedPreconditionError(
+    return absl::UnavailableError(
         absl::StrCat("the state is in use by ", HolderOf(fd), " (", path,
                      "); stop that one, or give this one another --state-dir"));
   }

@@ -159,6 +159,7 @@ int64_t Database::changed_rows() const {
 absl::Status Database::Transaction(const std::function<absl::Status()>& work) {
   CAPSTAN_RETURN_IF_ERROR(Execute("BEGIN IMMEDIATE"));
   absl::Status done = work();
+  if (done.ok() && fence_ != nullptr) done = fence_();
   if (done.ok()) done = Execute("COMMIT");
   if (!done.ok())
     (void)Execute("ROLLBACK");  // fails where the commit's failure rolled back already

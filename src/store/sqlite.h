@@ -64,12 +64,16 @@ class Database {
 
   // Runs `work` between BEGIN IMMEDIATE and COMMIT; ROLLBACK where it or the commit fails.
   absl::Status Transaction(const std::function<absl::Status()>& work);
+  // Whether this process may still write.
+  using Fence = std::function<absl::Status()>;
+  void set_fence(Fence fence) { fence_ = std::move(fence); }
 
  private:
   Database(sqlite3* db, std::string path) : db_(db), path_(std::move(path)) {}
   absl::Status ErrorOf(int code, std::string_view doing) const;
   sqlite3* db_;
   std::string path_;
+  Fence fence_;  // null: it always may
 };
 
 // The status of an SQLite result code, with what to do about it.

@@ -43,12 +43,14 @@ std::string Discriminator(const PopulationRecord& record) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SqliteStore>> SqliteStore::Open(const std::string& state_dir,
-                                                               Random& random) {
+                                                               Random& random,
+                                                               Database::Fence fence) {
   CAPSTAN_RETURN_IF_ERROR(MakePrivateDirectory(state_dir));
   CAPSTAN_ASSIGN_OR_RETURN(std::unique_ptr<LockFile> lock,
                            LockFile::Take(absl::StrCat(state_dir, "/capstan.lock")));
   CAPSTAN_ASSIGN_OR_RETURN(std::unique_ptr<Database> db,
                            Database::Open(absl::StrCat(state_dir, "/capstan.db")));
+  db->set_fence(std::move(fence));
   CAPSTAN_RETURN_IF_ERROR(Migrate(*db));
   CAPSTAN_RETURN_IF_ERROR(db->Transaction([&]() -> absl::Status {
     CAPSTAN_ASSIGN_OR_RETURN(

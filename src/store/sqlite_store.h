@@ -15,10 +15,13 @@ namespace capstan::store {
 // Everything in one file, STATE_DIR/capstan.db.
 class SqliteStore final : public Store {
  public:
-  // Makes the folder (0700) and the file (0600) where they are missing. FailedPrecondition: another
-  // process holds the state, or a newer version of the program wrote it. DataLoss: a damaged file.
+  // Makes the folder (0700) and the file (0600) where they are missing. Unavailable: another
+  // process holds the state. FailedPrecondition: a newer version of the program wrote it. DataLoss:
+  // a damaged file. `fence`, where there is one, is asked before every commit: what it
+  // refuses is rolled back.
   static absl::StatusOr<std::unique_ptr<SqliteStore>> Open(const std::string& state_dir,
-                                                           Random& random);
+                                                           Random& random,
+                                                           Database::Fence fence = nullptr);
 
   absl::StatusOr<State> Load() override;
   absl::Status Commit(const Change& change) override;

@@ -292,10 +292,25 @@ TEST(SqliteStoreTest, ASecondOneIsToldWhoHoldsTheState) {
   auto first = SqliteStore::Open(directory, SystemRandom());
   ASSERT_TRUE(first.ok());
   absl::Status second = SqliteStore::Open(directory, SystemRandom()).status();
-  EXPECT_EQ(second.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(second.code(), absl::StatusCode::kUnavailable);
   EXPECT_THAT(std::string(second.message()), HasSubstr(absl::StrCat("process ", getpid())));
   first->reset();
   EXPECT_TRUE(SqliteStore::Open(directory, SystemRandom()).ok());
+}
+
+TEST(SqliteStoreTest, CommitsNothingThatItMayNot) {
+  const std::string directory = NewDirectory();
+  bool may = true;
+  auto store = SqliteStore::Open(directory, SystemRandom(), [&may] {
+    return may ? absl::OkStatus() : absl::UnavailableError("the lease is lost");
+  });
+  ASSERT_TRUE(store.ok());
+  const TokenRecord token{.hash = "h", .expires_at = absl::UnixEpoch() + absl::Hours(1)};
+  may = false;
+  EXPECT_EQ((*store)->AddToken(token).code(), absl::StatusCode::kUnavailable);
+  may = true;
+  EXPECT_TRUE(absl::IsNotFound((*store)->FindToken("h").status())) << "it was rolled back";
+  EXPECT_TRUE((*store)->AddToken(token).ok());
 }
 
 TEST(SqliteStoreTest, DamageIsDataLossAndSaysWhatToDo) {
