@@ -39,6 +39,8 @@ NEEDED = {
     "root-config-maps": [("list", "namespaces", "", ""), ("watch", "namespaces", "", ""),
                          ("list", "configmaps", "istio-ca-root-cert", ""), ("watch", "configmaps", "istio-ca-root-cert", ""),
                          ("patch", "configmaps", "istio-ca-root-cert", "app"), ("create", "configmaps", "", "app")],
+    "istiod": [("list", "namespaces", "", ""), ("watch", "namespaces", "", ""),
+               ("list", "configmaps", "istio-ca-root-cert", ""), ("watch", "configmaps", "istio-ca-root-cert", "")],
     "token-reviews": [("create", "tokenreviews.authentication.k8s.io", "", "")],
     "lease": [("get", "leases.coordination.k8s.io", "capstand", NAMESPACE),
               ("patch", "leases.coordination.k8s.io", "capstand", NAMESPACE),
