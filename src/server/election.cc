@@ -112,6 +112,7 @@ void Election::Wrote(const absl::StatusOr<kube::Lease>& lease, absl::Duration no
     lease_ = *lease;
     confirmed_ = began_;
     role_ = Role::kLeader;
+    why_ = "its last renewal has run out";
     error_.clear();
     Again(now);
     return Tick(now);
