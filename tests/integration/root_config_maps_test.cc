@@ -27,6 +27,10 @@ constexpr kube::Resource kClusterRoleBindings{"rbac.authorization.k8s.io", "v1",
                                               "clusterrolebindings", "ClusterRoleBinding"};
 const std::string kName(kRootConfigMap);
 
+rotation::Gate GateFor(const trust::BundleVersion& bundle) {
+  return {.kind = rotation::GateKind::kTrust, .bundle = bundle};
+}
+
 class RootConfigMapsTest : public kube::KubeFixture {
  protected:
   RootConfigMapsTest() { Allow(); }
@@ -79,7 +83,8 @@ class RootConfigMapsTest : public kube::KubeFixture {
   bool Current(absl::Duration within = absl::Seconds(20)) {
     return Soon(
         [&] {
-          return keeper_->Lacking(plane_.trust()->version, RealClock().Monotonic() + absl::Hours(1))
+          return keeper_
+              ->Lacking(GateFor(plane_.trust()->version), RealClock().Monotonic() + absl::Hours(1))
               .empty();
         },
         within);
@@ -158,7 +163,7 @@ TEST_F(RootConfigMapsTest, ComesWithANewNamespaceAndFollowsTheBundle) {
   std::cout << "a new namespace has it after " << RealClock().Monotonic() - began << "\n";
   const trust::BundleVersion first = plane_.trust()->version;
   EXPECT_TRUE(Soon([&] {
-    for (const auto& holder : keeper_->Lacking(first, RealClock().Monotonic())) {
+    for (const auto& holder : keeper_->Lacking(GateFor(first), RealClock().Monotonic())) {
       if (holder.name == "config-map:" + ns) return false;
     }
     return true;
@@ -167,7 +172,7 @@ TEST_F(RootConfigMapsTest, ComesWithANewNamespaceAndFollowsTheBundle) {
   plane_.SetTrust(trust::Bundle::Of({a_.root(), b_.root()}));
   EXPECT_TRUE(Holds(ns));
   ASSERT_TRUE(Current());
-  const auto lacking = keeper_->Lacking(plane_.trust()->version, RealClock().Monotonic());
+  const auto lacking = keeper_->Lacking(GateFor(plane_.trust()->version), RealClock().Monotonic());
   EXPECT_GE(lacking.size(), 4u);
   EXPECT_THAT(lacking.front().why, HasSubstr("that kubelet takes to bring it to its pods"));
   client_.Delete(kube::kNamespaces, {"", ns}).IgnoreError();
@@ -242,8 +247,8 @@ TEST_F(RootConfigMapsTest, WhoMayNotWriteSaysSoAndGoesOn) {
   plane_.SetTrust(b_.bundle());
   EXPECT_TRUE(Holds(other));
   EXPECT_TRUE(Soon([&] {
-    const auto lacking =
-        keeper_->Lacking(plane_.trust()->version, RealClock().Monotonic() + absl::Hours(1));
+    const auto lacking = keeper_->Lacking(GateFor(plane_.trust()->version),
+                                          RealClock().Monotonic() + absl::Hours(1));
     return lacking.size() == 1 && lacking[0].name == "config-map:" + ns_ &&
            absl::StrContains(lacking[0].why, "immutable");
   }));
@@ -259,8 +264,8 @@ TEST_F(RootConfigMapsTest, AServerThatCannotBeReachedHoldsTheGate) {
   ASSERT_TRUE(Current());
   relay.reset();
   EXPECT_TRUE(Soon([&] {
-    const auto lacking =
-        keeper_->Lacking(plane_.trust()->version, RealClock().Monotonic() + absl::Hours(1));
+    const auto lacking = keeper_->Lacking(GateFor(plane_.trust()->version),
+                                          RealClock().Monotonic() + absl::Hours(1));
     return lacking.size() == 1 && lacking[0].name == "config-maps" &&
            absl::StrContains(lacking[0].why, "cannot be followed: ");
   }));
