@@ -32,7 +32,8 @@ class Watch {
     std::function<void(const ObjectName& name)> gone;
     // Everything that is there has been told: after each list, and when trouble is over.
     std::function<void()> synced;
-    // It cannot be followed for now, and what was told may be old; tried again by itself.
+    // It cannot be followed for now, and what was told may be old; tried again by itself. That the
+    // server no longer keeps the version to go on from is no trouble: it lists anew.
     std::function<void(const absl::Status& why)> trouble;
   };
   struct Options {
