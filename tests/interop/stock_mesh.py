@@ -227,7 +227,8 @@ class Pod(Part, Envoy):
         return eventually(path, lambda: self.cluster.request("GET", path)[1].get("data"))["root-cert.pem"].encode()
 
     def mount(self):
-        self.agent.write("var/run/secrets/istio/root-cert.pem", self.config_map())
+        with contextlib.suppress(OSError):  # a kubelet, too, tries again
+            self.agent.write("var/run/secrets/istio/root-cert.pem", self.config_map())
 
 
 class OurPod(Part, Envoy):
