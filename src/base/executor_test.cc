@@ -81,6 +81,7 @@ TEST(EventLoopTest, TimersRunAlthoughPostersAreBusy) {
   loop.After(absl::Milliseconds(5), [&] { timed.Notify(); });
   EXPECT_TRUE(timed.WaitForNotificationWithTimeout(absl::Seconds(10)));
   stop = true;
+  loop.Stop();  // before what its task uses is gone
 }
 
 TEST(EventLoopTest, ATaskThatIsDroppedEndsTheWaitForIt) {
