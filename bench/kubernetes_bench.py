@@ -19,21 +19,17 @@ import tempfile
 import threading
 import time
 
-sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "kubelite"))
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "tests" / "integration"))
 
+from kube_capstand import Process, free_port, install, kubeconfig  # noqa: E402
 import kube  # noqa: E402
 from kube import Kubelite  # noqa: E402
-from processes import Process, free_port  # noqa: E402
 
 NAMESPACES = int(os.environ.get("CAPSTAN_KUBE_NAMESPACES", "5000"))
 PODS = int(os.environ.get("CAPSTAN_KUBE_PODS", "10000"))
 NODES = 100
 IDLE_SECONDS = 60
-RULES = [
-    {"apiGroups": [""], "resources": ["namespaces", "pods"], "verbs": ["list", "watch"]},
-    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["list", "watch", "patch", "create"]},
-    {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
-]
+ROLES = ("root-config-maps", "token-reviews", "pods")
 
 
 def fill(cluster: Kubelite):
@@ -65,19 +61,6 @@ def fill(cluster: Kubelite):
                 "containers": [{"name": "main", "image": "none"}]}}), range(PODS)))  # fmt: skip
 
 
-def account(cluster: Kubelite) -> pathlib.Path:
-    """Of a service account that may do what is measured, and nothing else."""
-    cluster.create_namespace("istio-system")
-    cluster.create_account("istio-system", "capstand")
-    group = "/apis/rbac.authorization.k8s.io/v1"
-    cluster.request("POST", f"{group}/clusterroles", {"metadata": {"name": "capstand"}, "rules": RULES})
-    cluster.request("POST", f"{group}/clusterrolebindings", {
-        "metadata": {"name": "capstand"},
-        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "capstand"},
-        "subjects": [{"kind": "ServiceAccount", "name": "capstand", "namespace": "istio-system"}]})
-    return cluster.kubeconfig_of("istio-system", "capstand")
-
-
 def requests_of_accounts(cluster: Kubelite) -> int:
     """What service accounts asked so far, by the API server's own count: capstand is the only one."""
     text = cluster.request("GET", "/metrics")[1]["text"]
@@ -104,7 +87,8 @@ def main():
 
 
 def measure(cluster: Kubelite, folder: pathlib.Path, capstan: pathlib.Path, capstand: pathlib.Path):
-    access = account(cluster)
+    install(cluster, *ROLES)
+    access = kubeconfig(cluster)
     began = time.monotonic()
     fill(cluster)
     print(f"{NAMESPACES} namespaces and {PODS} pods in {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)

@@ -64,13 +64,11 @@ void Watch::Run() {
       continue;
     }
     if (stopping()) return;
-    if (absl::IsOutOfRange(status) && follows) {
-      // The regular answer to who was away for long: what it missed is in the next list.
-      version_.clear();
+    // The regular answer to who was away for long: what was missed is in the next list.
+    if (absl::IsOutOfRange(status) && !std::exchange(version_, "").empty()) {
       if (clock_.Monotonic() - began < kShortest && !Wait(kShortest)) return;
       continue;
     }
-    if (absl::IsOutOfRange(status)) version_.clear();
     troubled_ = true;
     handler_.trouble(status);
     if (!Wait(std::max(retry, RetryAfterOf(status).value_or(absl::ZeroDuration())))) return;

@@ -131,8 +131,8 @@ void AddServiceAccounts(Settings& settings, Config& config) {
   settings.Custom(
       "stock-agents",
       "how a rotation reaches stock agents that take their roots from capstand: each change is "
-      "told "
-      "them in its slot, and each makes them ask for a certificate (paced); or roots come with the "
+      "told them in its slot, and each makes them ask for a certificate (paced); or roots come "
+      "with the "
       "certificates that they ask for by themselves, and only a new issuer makes them ask (slow)",
       "paced|slow",
       [&config](std::string_view text) -> absl::Status {
@@ -421,42 +421,41 @@ absl::Status Complete(const Settings& settings, Config& config) {
   return absl::OkStatus();
 }
 
+absl::Status Wrong(const Settings& settings, const std::string& name, std::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat(settings.Origin(name), ": ", name, " ", why));
+}
+
 // What an istiod beside us asks of the other settings.
 absl::Status CheckIstiod(const Settings& settings, const Config& config) {
   if (config.istiod.empty()) return absl::OkStatus();
-  const auto wrong = [&](const std::string& name, const std::string& why) {
-    return absl::InvalidArgumentError(absl::StrCat(settings.Origin(name), ": ", name, " ", why));
-  };
   CAPSTAN_ASSIGN_OR_RETURN(const auto secret, SecretNamed(config.cacerts));
   if (!secret.has_value()) {
-    return wrong("istiod",
+    return Wrong(settings, "istiod",
                  "needs cacerts to be the Secret that istiod takes (secret:NAMESPACE/NAME)");
   }
   if (config.root_config_maps) {
-    return wrong("root-config-maps", "is istiod's to do where there is one: leave it out");
+    return Wrong(settings, "root-config-maps",
+                 "is istiod's to do where there is one: leave it out");
   }
   return absl::OkStatus();
 }
 
 // What the settings about service accounts say together.
 absl::Status CheckServiceAccounts(const Settings& settings, const Config& config) {
-  const auto wrong = [&settings](const std::string& name, const std::string& why) {
-    return absl::InvalidArgumentError(absl::StrCat(settings.Origin(name), ": ", name, " ", why));
-  };
   if (config.token_audiences.empty()) {
-    return wrong("token-audiences", "is empty: tokens meant for anybody would be taken");
+    return Wrong(settings, "token-audiences", "is empty: tokens meant for anybody would be taken");
   }
-  if (config.cluster_id.empty()) return wrong("cluster-id", "is empty");
+  if (config.cluster_id.empty()) return Wrong(settings, "cluster-id", "is empty");
   if (!config.service_accounts && !config.remote_clusters.empty()) {
-    return wrong("remote-clusters", "is for nothing without service-accounts");
+    return Wrong(settings, "remote-clusters", "is for nothing without service-accounts");
   }
   if (!config.service_accounts && !config.trusted_node_accounts.empty()) {
-    return wrong("trusted-node-accounts", "is for nothing without service-accounts");
+    return Wrong(settings, "trusted-node-accounts", "is for nothing without service-accounts");
   }
   std::set<std::string> names(config.cluster_id.begin(), config.cluster_id.end());
   for (const RemoteCluster& cluster : config.remote_clusters) {
     if (!names.insert(cluster.name).second) {
-      return wrong("remote-clusters",
+      return Wrong(settings, "remote-clusters",
                    absl::StrCat("names cluster \"", cluster.name, "\", which is named already"));
     }
   }

@@ -186,7 +186,7 @@ class KubernetesTest(unittest.TestCase):
         text = self.documents(MANIFESTS / "config.yaml")[0]["data"]["capstand.yaml"]
         kept = [line for line in text.splitlines() if not re.match(r"(state-dir|listen|advertise|http|socket):", line)]
         config.write_text("\n".join(re.sub(r"^# ([a-z-]+: )", r"\1", line) for line in kept) + "\n")
-        capstand = Capstand(CAPSTAND, kubeconfig(self.cluster, self.folder), self.folder / "state", self.folder / "capstand.log",
+        capstand = Capstand(CAPSTAND, kubeconfig(self.cluster), self.folder / "state", self.folder / "capstand.log",
                             f"--config={config}", "--log-format=text")
         self.addCleanup(capstand.stop)
         capstand.wait_until_ready()

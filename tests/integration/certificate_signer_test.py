@@ -40,7 +40,7 @@ class CertificateSignerTest(unittest.TestCase):
         cls.folder = pathlib.Path(folder.name)
         cls.cluster = Cluster.from_environment()
         install(cls.cluster, "certificate-signer")
-        cls.config = kubeconfig(cls.cluster, cls.folder)
+        cls.config = kubeconfig(cls.cluster)
         cls.key = cls.folder / "key.pem"
         openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", cls.key)
         cls.start()

@@ -2,7 +2,6 @@
 """A real capstand before the API server of a test, with the rights that deploy/kubernetes gives it."""
 
 import http.client
-import json
 import pathlib
 import sys
 import urllib.error
@@ -26,16 +25,15 @@ def install(cluster: Cluster, *roles: str):
         cluster.kubectl("apply", "-f", MANIFESTS / f"{file}.yaml")
 
 
-def kubeconfig(cluster: Cluster, folder: pathlib.Path) -> pathlib.Path:
+def uninstall(cluster: Cluster, *roles: str):
+    """Takes those roles from it again."""
+    for role in roles:
+        cluster.kubectl("delete", "-f", MANIFESTS / "rbac" / f"{role}.yaml")
+
+
+def kubeconfig(cluster: Cluster) -> pathlib.Path:
     """The service account's own."""
-    path = folder / "capstand.kubeconfig"
-    token = cluster.token(NAMESPACE, "capstand", API_AUDIENCE)
-    path.write_text(json.dumps({
-        "apiVersion": "v1", "kind": "Config", "current-context": "c",
-        "clusters": [{"name": "c", "cluster": {"server": cluster.url, "certificate-authority": str(cluster.ca)}}],
-        "users": [{"name": "c", "user": {"token": token}}],
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "c"}}]}))
-    return path
+    return cluster.kubeconfig_of(NAMESPACE, "capstand")
 
 
 class Capstand(Part):
@@ -72,4 +70,4 @@ class Capstand(Part):
 
 
 __all__ = ["ACCOUNT", "MANIFESTS", "NAMESPACE", "Capstand", "Cluster", "Process", "eventually", "free_port", "install",
-           "kubeconfig"]
+           "kubeconfig", "uninstall"]

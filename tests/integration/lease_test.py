@@ -33,7 +33,7 @@ class LeaseTest(unittest.TestCase):
         cls.cluster = Kubelite(cls.top / "k")
         cls.addClassCleanup(cls.cluster.stop)
         install(cls.cluster, "lease", "certificate-signer")
-        cls.config = kubeconfig(cls.cluster, cls.top)
+        cls.config = kubeconfig(cls.cluster)
 
     def setUp(self):
         self.folder = self.top / self.id().rsplit(".", 1)[1]

@@ -11,34 +11,25 @@ import sys
 import time
 
 import stock_mesh
-from processes import eventually
-from stock_mesh import Capstand, OurPod, Pod, Repeated
+
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
+
+import kube_capstand  # noqa: E402
+from processes import eventually  # noqa: E402
+from stock_mesh import Capstand, OurPod, Pod, Repeated  # noqa: E402
 
 AGENT = pathlib.Path()  # set by main
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
-# As docs/kubernetes.md lists them.
-RULES = [
-    {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["cacerts"], "verbs": ["get", "list", "watch", "patch"]},
-    {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["list", "watch"]},
-    {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["istio-ca-root-cert"], "verbs": ["list", "watch", "patch"]},
-    {"apiGroups": [""], "resources": ["configmaps"], "verbs": ["create"]},
-    {"apiGroups": ["authentication.k8s.io"], "resources": ["tokenreviews"], "verbs": ["create"]},
-]
-BINDING = {"metadata": {"name": "capstand"},
-           "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "capstand"},
-           "subjects": [{"kind": "ServiceAccount", "name": "capstand", "namespace": "istio-system"}]}  # fmt: skip
+ROLES = ("cacerts", "root-config-maps", "token-reviews")
 
 
 class KubeTroubleTest(stock_mesh.StockMesh):
     def setUp(self):
         super().setUp()
         self.make_secret("A", self.folder / "A" / "ca" / "root-cert.pem")
-        self.cluster.create_account("istio-system", "capstand")
-        self.cluster.request("POST", f"{RBAC}/clusterroles", {"metadata": {"name": "capstand"}, "rules": RULES})
-        self.cluster.request("POST", f"{RBAC}/clusterrolebindings", BINDING)
+        kube_capstand.install(self.cluster, *ROLES)
         self.capstand = self.add(Capstand(
             self.folder / "c", self.cluster, "secret:istio-system/cacerts", "--root-config-maps", "--log-level=debug",
-            "--default-ttl=20s", f"--kubeconfig={self.cluster.kubeconfig_of('istio-system', 'capstand')}"))  # fmt: skip
+            "--default-ttl=20s", f"--kubeconfig={kube_capstand.kubeconfig(self.cluster)}"))  # fmt: skip
         self.start_pods(lambda folder, account: (
             OurPod(folder, self.capstand, AGENT, account) if account == "sleep" else
             Pod(folder, self.capstand, account, SECRET_TTL="90s")))  # fmt: skip
@@ -68,13 +59,13 @@ class KubeTroubleTest(stock_mesh.StockMesh):
             self.make_secret("A", a / "root-cert.pem")
             eventually("the status is fine again", lambda: not self.error())
 
-            self.cluster.request("DELETE", f"{RBAC}/clusterrolebindings/capstand")
+            kube_capstand.uninstall(self.cluster, *ROLES)
             # What is open goes on; what is asked anew is refused.
             self.cluster.stop()
             self.cluster.start()
             eventually("it is said that nothing is followed", lambda: self.log("cannot be followed"))
             self.signs_on()
-            self.cluster.request("POST", f"{RBAC}/clusterrolebindings", BINDING)
+            kube_capstand.install(self.cluster, *ROLES)
             eventually("it is followed again", lambda: self.log("are followed again") > 1 and not self.error(), 120)
 
             self.cluster.process.process.kill()

@@ -90,7 +90,8 @@ class NodeProxyTest(unittest.TestCase):
         self.folder = pathlib.Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ztunnel-")))
         self.cacerts = self.folder / "cacerts"
         shutil.copytree(self.pki / "A" / "ca", self.cacerts)
-        self.capstand = stack.enter_context(Capstand(self.folder, self.cacerts, self.kubeconfig()))
+        self.capstand = stack.enter_context(Capstand(
+            self.folder, self.cacerts, self.cluster.kubeconfig_of("istio-system", "capstand")))
         self.token = self.folder / "token"
         self.token.write_text(self.token_of_pod("istio-system", "ztunnel"))
         self.ztunnel = self.new_ztunnel("z")
@@ -102,18 +103,6 @@ class NodeProxyTest(unittest.TestCase):
     def new_ztunnel(self, name: str, **options) -> Ztunnel:
         return Ztunnel(self.folder / name, f"localhost:{self.capstand.port}", self.token,
                        self.pki / "A" / "ca" / "root-cert.pem", **options)
-
-    def kubeconfig(self) -> pathlib.Path:
-        """capstand's own: a service account, and no client certificate."""
-        token = self.cluster.token("istio-system", "capstand", "https://kubernetes.default.svc.cluster.local")
-        path = self.folder / "capstand.kubeconfig"
-        path.write_text(f"""
-current-context: c
-contexts: [{{name: c, context: {{cluster: c, user: u}}}}]
-clusters: [{{name: c, cluster: {{server: "{self.cluster.url}", certificate-authority: "{self.cluster.ca}"}}}}]
-users: [{{name: u, user: {{token: "{token}"}}}}]
-""")
-        return path
 
     @classmethod
     def post(cls, path: str, body: dict) -> dict:
