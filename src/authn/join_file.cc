@@ -25,7 +25,8 @@ absl::Status Malformed(std::string_view key, std::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("join file: \"", key, "\" ", why));
 }
 
-absl::StatusOr<std::string> TextAt(const Json& object, const char* key, std::string_view path) {
+absl::StatusOr<std::string> RequiredText(const Json& object, const char* key,
+                                         std::string_view path) {
   auto found = object.find(key);
   if (found == object.end()) {
     return Malformed(path, "is missing");
@@ -40,12 +41,12 @@ absl::StatusOr<std::string> TextAt(const Json& object, const char* key, std::str
   return text;
 }
 
-absl::StatusOr<std::string> TextAt(const Json& object, const char* key) {
-  return TextAt(object, key, key);
+absl::StatusOr<std::string> RequiredText(const Json& object, const char* key) {
+  return RequiredText(object, key, key);
 }
 
 absl::StatusOr<spiffe::SpiffeId> IdAt(const Json& object, const char* key) {
-  CAPSTAN_ASSIGN_OR_RETURN(std::string text, TextAt(object, key));
+  CAPSTAN_ASSIGN_OR_RETURN(std::string text, RequiredText(object, key));
   absl::StatusOr<spiffe::SpiffeId> id = spiffe::SpiffeId::Parse(text);
   if (!id.ok()) {
     return Malformed(key, absl::StrCat("is no SPIFFE ID: ", id.status().message()));
@@ -54,7 +55,7 @@ absl::StatusOr<spiffe::SpiffeId> IdAt(const Json& object, const char* key) {
 }
 
 absl::StatusOr<std::string> AddressAt(const Json& object) {
-  CAPSTAN_ASSIGN_OR_RETURN(std::string address, TextAt(object, "address"));
+  CAPSTAN_ASSIGN_OR_RETURN(std::string address, RequiredText(object, "address"));
   const size_t colon = address.rfind(':');
   int port = 0;
   if (colon == std::string::npos || colon == 0 ||
@@ -73,7 +74,8 @@ absl::StatusOr<trust::BundleVersion> VersionAt(const Json& object) {
     return Malformed("bundle_version", "is not an object");
   }
   trust::BundleVersion version;
-  CAPSTAN_ASSIGN_OR_RETURN(version.lineage, TextAt(*found, "lineage", "bundle_version.lineage"));
+  CAPSTAN_ASSIGN_OR_RETURN(version.lineage,
+                           RequiredText(*found, "lineage", "bundle_version.lineage"));
   auto sequence = found->find("sequence");
   if (sequence == found->end()) {
     return Malformed("bundle_version.sequence", "is missing");
@@ -90,7 +92,7 @@ absl::StatusOr<trust::BundleVersion> VersionAt(const Json& object) {
 }
 
 absl::StatusOr<absl::Time> TimeAt(const Json& object, const char* key) {
-  CAPSTAN_ASSIGN_OR_RETURN(std::string text, TextAt(object, key));
+  CAPSTAN_ASSIGN_OR_RETURN(std::string text, RequiredText(object, key));
   absl::Time time;
   std::string error;
   if (!absl::ParseTime(absl::RFC3339_full, text, &time, &error)) {
@@ -103,7 +105,7 @@ absl::StatusOr<absl::Time> TimeAt(const Json& object, const char* key) {
 }
 
 absl::StatusOr<Secret> TokenAt(const Json& object) {
-  CAPSTAN_ASSIGN_OR_RETURN(std::string text, TextAt(object, "token"));
+  CAPSTAN_ASSIGN_OR_RETURN(std::string text, RequiredText(object, "token"));
   Secret token(std::move(text));
   if (!LooksLikeToken(token)) {
     return Malformed("token", "is not one that `capstan token create` made");
@@ -112,7 +114,7 @@ absl::StatusOr<Secret> TokenAt(const Json& object) {
 }
 
 absl::StatusOr<trust::Bundle> BundleAt(const Json& object) {
-  CAPSTAN_ASSIGN_OR_RETURN(std::string pem, TextAt(object, "roots_pem"));
+  CAPSTAN_ASSIGN_OR_RETURN(std::string pem, RequiredText(object, "roots_pem"));
   absl::StatusOr<trust::Bundle> bundle = trust::Bundle::ParsePem(pem);
   if (!bundle.ok()) {
     return Malformed("roots_pem", absl::StrCat("is no trust bundle: ", bundle.status().message()));
@@ -161,7 +163,7 @@ std::string ToJson(const JoinFile& join) {
 
 absl::StatusOr<JoinFile> ParseJoinFile(std::string_view text) {
   CAPSTAN_ASSIGN_OR_RETURN(Json json, ParseObject(text));
-  CAPSTAN_ASSIGN_OR_RETURN(std::string format, TextAt(json, "format"));
+  CAPSTAN_ASSIGN_OR_RETURN(std::string format, RequiredText(json, "format"));
   if (format != kFormat) {
     return Malformed("format",
                      absl::StrCat("is not \"", kFormat, "\": written by another version"));

@@ -15,29 +15,25 @@ namespace {
 constexpr size_t kMostKeys = 100;
 constexpr size_t kMostOfAText = 128;  // in messages
 
-std::string TextAt(const Json& object, std::string_view name) {
-  const Json* value = Member(object, name);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
-}
-
 std::string BytesAt(const Json& object, std::string_view name) {
-  return DecodeBase64Url(TextAt(object, name)).value_or("");
+  return DecodeBase64Url(TextAt(object, {name})).value_or("");
 }
 
 absl::StatusOr<x509::PublicKey> KeyOf(const Json& jwk) {
-  const std::string kind = TextAt(jwk, "kty");
+  const std::string kind = TextAt(jwk, {"kty"});
   if (kind == "RSA") return x509::RsaKeyOf(BytesAt(jwk, "n"), BytesAt(jwk, "e"));
-  if (kind == "EC") return x509::EcKeyOf(TextAt(jwk, "crv"), BytesAt(jwk, "x"), BytesAt(jwk, "y"));
+  if (kind == "EC")
+    return x509::EcKeyOf(TextAt(jwk, {"crv"}), BytesAt(jwk, "x"), BytesAt(jwk, "y"));
   return absl::InvalidArgumentError("\"kty\" is neither RSA nor EC");
 }
 
 absl::StatusOr<Jwk> ReadJwk(const Json& jwk) {
-  if (const std::string use = TextAt(jwk, "use"); !use.empty() && use != "sig") {
+  if (const std::string use = TextAt(jwk, {"use"}); !use.empty() && use != "sig") {
     return absl::InvalidArgumentError("it is not for signatures");
   }
   CAPSTAN_ASSIGN_OR_RETURN(x509::PublicKey key, KeyOf(jwk));
-  Jwk read{TextAt(jwk, "kid"), std::nullopt, std::move(key)};
-  if (const std::string name = TextAt(jwk, "alg"); !name.empty()) {
+  Jwk read{TextAt(jwk, {"kid"}), std::nullopt, std::move(key)};
+  if (const std::string name = TextAt(jwk, {"alg"}); !name.empty()) {
     read.algorithm = x509::ParseJwsAlgorithm(name);
     if (!read.algorithm.has_value()) return absl::InvalidArgumentError("its \"alg\" is not taken");
   }

@@ -37,7 +37,7 @@ absl::StatusOr<Json> ReadPart(std::string_view text, const std::string& what) {
 }
 
 // "" where there is no such member.
-absl::StatusOr<std::string> TextAt(const Json& object, const std::string& name) {
+absl::StatusOr<std::string> ClaimText(const Json& object, const std::string& name) {
   const Json* value = Member(object, name);
   if (value == nullptr) return "";
   if (!value->is_string()) return Malformed(Shown(name), "is not a string");
@@ -75,11 +75,11 @@ absl::StatusOr<std::optional<kube::ServiceAccount>> KubernetesAt(const Json& cla
   };
   if (!claim->is_object()) return Malformed("\"kubernetes.io\"", "is no object");
   kube::ServiceAccount account;
-  CAPSTAN_ASSIGN_OR_RETURN(account.ns, TextAt(*claim, "namespace"));
-  CAPSTAN_ASSIGN_OR_RETURN(account.name, TextAt(within("serviceaccount"), "name"));
-  CAPSTAN_ASSIGN_OR_RETURN(account.pod_name, TextAt(within("pod"), "name"));
-  CAPSTAN_ASSIGN_OR_RETURN(account.pod_uid, TextAt(within("pod"), "uid"));
-  CAPSTAN_ASSIGN_OR_RETURN(account.node_name, TextAt(within("node"), "name"));
+  CAPSTAN_ASSIGN_OR_RETURN(account.ns, ClaimText(*claim, "namespace"));
+  CAPSTAN_ASSIGN_OR_RETURN(account.name, ClaimText(within("serviceaccount"), "name"));
+  CAPSTAN_ASSIGN_OR_RETURN(account.pod_name, ClaimText(within("pod"), "name"));
+  CAPSTAN_ASSIGN_OR_RETURN(account.pod_uid, ClaimText(within("pod"), "uid"));
+  CAPSTAN_ASSIGN_OR_RETURN(account.node_name, ClaimText(within("node"), "name"));
   return account;
 }
 
@@ -140,10 +140,10 @@ absl::StatusOr<Jwt> ParseJwt(const Secret& token) {
     return Malformed("header", "has \"crit\": an extension that is not known here");
   }
   Jwt jwt;
-  CAPSTAN_ASSIGN_OR_RETURN(jwt.algorithm, TextAt(header, "alg"));
-  CAPSTAN_ASSIGN_OR_RETURN(jwt.key_id, TextAt(header, "kid"));
-  CAPSTAN_ASSIGN_OR_RETURN(jwt.issuer, TextAt(claims, "iss"));
-  CAPSTAN_ASSIGN_OR_RETURN(jwt.subject, TextAt(claims, "sub"));
+  CAPSTAN_ASSIGN_OR_RETURN(jwt.algorithm, ClaimText(header, "alg"));
+  CAPSTAN_ASSIGN_OR_RETURN(jwt.key_id, ClaimText(header, "kid"));
+  CAPSTAN_ASSIGN_OR_RETURN(jwt.issuer, ClaimText(claims, "iss"));
+  CAPSTAN_ASSIGN_OR_RETURN(jwt.subject, ClaimText(claims, "sub"));
   CAPSTAN_ASSIGN_OR_RETURN(jwt.audiences, AudiencesAt(claims));
   CAPSTAN_ASSIGN_OR_RETURN(jwt.expires, TimeAt(claims, "exp"));
   CAPSTAN_ASSIGN_OR_RETURN(jwt.not_before, TimeAt(claims, "nbf"));

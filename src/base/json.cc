@@ -58,4 +58,18 @@ const Json* Member(const Json& value, std::string_view name) {
   return found == value.end() ? nullptr : &*found;
 }
 
+const Json* MemberAt(const Json& value, std::initializer_list<std::string_view> path) {
+  const Json* at = &value;
+  for (const std::string_view name : path) {
+    at = Member(*at, name);
+    if (at == nullptr) return nullptr;
+  }
+  return at;
+}
+
+std::string TextAt(const Json& value, std::initializer_list<std::string_view> path) {
+  const Json* text = MemberAt(value, path);
+  return text != nullptr && text->is_string() ? text->get<std::string>() : "";
+}
+
 }  // namespace capstan

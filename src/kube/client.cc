@@ -13,11 +13,6 @@
 namespace capstan::kube {
 namespace {
 
-std::string TextOf(const Json& object, std::string_view field) {
-  const Json* value = Member(object, field);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
-}
-
 absl::StatusCode CodeOf(int status, std::string_view reason) {
   if (reason == "AlreadyExists") return absl::StatusCode::kAlreadyExists;
   if (reason == "Expired") return absl::StatusCode::kOutOfRange;
@@ -114,8 +109,8 @@ absl::Status Client::ErrorOf(const HttpReply& reply, const std::string& what) co
   std::string message, reason;
   std::optional<absl::Duration> after = reply.retry_after;
   if (const absl::StatusOr<Json> said = ParseJson(reply.body, "status"); said.ok()) {
-    message = TextOf(*said, "message");
-    reason = TextOf(*said, "reason");
+    message = TextAt(*said, {"message"});
+    reason = TextAt(*said, {"reason"});
   }
   if (message.empty()) {
     message = absl::CEscape(std::string_view(reply.body).substr(0, 200));

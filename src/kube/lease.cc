@@ -8,11 +8,6 @@
 namespace capstan::kube {
 namespace {
 
-std::string TextIn(const Json& spec, std::string_view field) {
-  const Json* value = Member(spec, field);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
-}
-
 int64_t NumberIn(const Json& spec, std::string_view field) {
   const Json* value = Member(spec, field);
   return value != nullptr && value->is_number_integer() ? value->get<int64_t>() : 0;
@@ -29,10 +24,10 @@ Lease LeaseOf(const Json& object) {
   lease.resource_version = Metadata(object, "resourceVersion");
   const Json* spec = Member(object, "spec");
   if (spec == nullptr) return lease;
-  lease.holder = TextIn(*spec, "holderIdentity");
+  lease.holder = TextAt(*spec, {"holderIdentity"});
   lease.duration = absl::Seconds(NumberIn(*spec, "leaseDurationSeconds"));
-  lease.acquired = TextIn(*spec, "acquireTime");
-  lease.renewed = TextIn(*spec, "renewTime");
+  lease.acquired = TextAt(*spec, {"acquireTime"});
+  lease.renewed = TextAt(*spec, {"renewTime"});
   lease.transitions = NumberIn(*spec, "leaseTransitions");
   return lease;
 }

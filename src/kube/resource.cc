@@ -21,9 +21,7 @@ std::optional<ObjectName> ParseObjectName(std::string_view text) {
 }
 
 std::string Metadata(const Json& object, std::string_view field) {
-  const Json* metadata = Member(object, "metadata");
-  const Json* value = metadata == nullptr ? nullptr : Member(*metadata, field);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
+  return TextAt(object, {"metadata", field});
 }
 
 ObjectName NameOf(const Json& object) {

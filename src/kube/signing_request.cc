@@ -13,15 +13,10 @@
 namespace capstan::kube {
 namespace {
 
-std::string TextIn(const Json& object, std::string_view field) {
-  const Json* value = Member(object, field);
-  return value != nullptr && value->is_string() ? value->get<std::string>() : "";
-}
-
 bool HasCondition(const Json& conditions, std::string_view type) {
   return conditions.is_array() &&
          std::any_of(conditions.begin(), conditions.end(),
-                     [&](const Json& condition) { return TextIn(condition, "type") == type; });
+                     [&](const Json& condition) { return TextAt(condition, {"type"}) == type; });
 }
 
 Json Patch(const SigningRequest& request, Json status) {
@@ -37,11 +32,11 @@ absl::StatusOr<SigningRequest> SigningRequestOf(const Json& object) {
   request.uid = Metadata(object, "uid");
   request.resource_version = Metadata(object, "resourceVersion");
   const Json* spec = Member(object, "spec");
-  if (spec == nullptr || !absl::Base64Unescape(TextIn(*spec, "request"), &request.csr)) {
+  if (spec == nullptr || !absl::Base64Unescape(TextAt(*spec, {"request"}), &request.csr)) {
     return absl::InvalidArgumentError(
         absl::StrCat("CertificateSigningRequest ", request.name, ": spec.request is no base64"));
   }
-  request.username = TextIn(*spec, "username");
+  request.username = TextAt(*spec, {"username"});
   if (const Json* usages = Member(*spec, "usages"); usages != nullptr && usages->is_array()) {
     for (const Json& usage : *usages) {
       if (usage.is_string()) request.usages.push_back(usage.get<std::string>());
@@ -55,7 +50,7 @@ absl::StatusOr<SigningRequest> SigningRequestOf(const Json& object) {
     if (const Json* conditions = Member(*status, "conditions"); conditions != nullptr) {
       request.conditions = *conditions;
     }
-    request.closed = !TextIn(*status, "certificate").empty() ||
+    request.closed = !TextAt(*status, {"certificate"}).empty() ||
                      HasCondition(request.conditions, "Denied") ||
                      HasCondition(request.conditions, "Failed");
   }

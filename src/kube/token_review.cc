@@ -36,9 +36,7 @@ absl::Status Refused(std::string_view why) {
 }
 
 absl::StatusOr<ServiceAccount> AccountOf(const Json& user) {
-  const Json* username = Member(user, "username");
-  const std::string name =
-      username != nullptr && username->is_string() ? username->get<std::string>() : "";
+  const std::string name = TextAt(user, {"username"});
   const std::vector<std::string> parts = absl::StrSplit(name, ':');
   if (parts.size() != 4 || parts[0] != "system" || parts[1] != "serviceaccount" ||
       parts[2].empty() || parts[3].empty()) {
@@ -65,9 +63,8 @@ absl::StatusOr<ServiceAccount> ReviewToken(Client& client, const Secret& token,
   const Json* status = Member(*answer, "status");
   const Json* authenticated = status == nullptr ? nullptr : Member(*status, "authenticated");
   if (authenticated == nullptr || !authenticated->is_boolean() || !authenticated->get<bool>()) {
-    const Json* error = status == nullptr ? nullptr : Member(*status, "error");
-    return Refused(error != nullptr && error->is_string() ? error->get<std::string>()
-                                                          : std::string("it does not say why"));
+    const std::string why = TextAt(*answer, {"status", "error"});
+    return Refused(why.empty() ? "it does not say why" : why);
   }
   // A server that knows no audiences answers without them, and would accept a token meant for
   // itself.

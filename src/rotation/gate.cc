@@ -126,6 +126,10 @@ std::string_view PhaseName(Phase phase) {
   return "unknown";
 }
 
+bool Gate::AsksForFirstTrust() const {
+  return kind == GateKind::kTrust || kind == GateKind::kCanary || kind == GateKind::kAgents;
+}
+
 bool Gate::Concerns(std::string_view signer) const {
   constexpr std::string_view kRoot = "root:";
   constexpr std::string_view kAuthority = "authority:";

@@ -46,6 +46,9 @@ struct Gate {
   bool proof_required = false;  // also of consumers that no handshake can reach
   // What a root's removal takes away no later step gives back.
   bool irreversible() const { return !leaving_roots.empty(); }
+  // Whether what others take their first trust from, unused join files among it, has to hold the
+  // bundle before it opens: a new root is relied upon behind it.
+  bool AsksForFirstTrust() const;
   // Whether leaves of a signer, "root:FINGERPRINT" or "authority:ID", keep it shut.
   bool Concerns(std::string_view signer) const;
   friend bool operator==(const Gate&, const Gate&) = default;

@@ -18,11 +18,6 @@ constexpr char kOurs[] = "capstan.dev/in-force";  // the annotation: of which da
 constexpr absl::Duration kRetry = absl::Seconds(30);
 constexpr absl::Duration kWritableFor = absl::Minutes(1);
 
-std::string TypeOf(const Json& secret) {
-  const Json* type = Member(secret, "type");
-  return type != nullptr && type->is_string() ? type->get<std::string>() : "";
-}
-
 absl::Status NotOursToWrite(const kube::ObjectName& secret, std::string_view why) {
   return absl::FailedPreconditionError(
       absl::StrCat("capstand follows the Secret ", kube::ToString(secret), " and cannot write it (",
@@ -58,16 +53,15 @@ absl::StatusOr<trust::CaFiles> FilesOfSecret(const Json& secret) {
     files[name] = std::move(bytes);
   }
   if (const auto chain = files.find("cert-chain.pem");
-      chain != files.end() && chain->second.empty() && TypeOf(secret) == "istio.io/ca-root") {
+      chain != files.end() && chain->second.empty() &&
+      TextAt(secret, {"type"}) == "istio.io/ca-root") {
     chain->second = files["ca-cert.pem"];
   }
   return files;
 }
 
 bool IsOurs(const Json& secret) {
-  const Json* metadata = Member(secret, "metadata");
-  const Json* annotations = metadata == nullptr ? nullptr : Member(*metadata, "annotations");
-  const Json* ours = annotations == nullptr ? nullptr : Member(*annotations, kOurs);
+  const Json* ours = MemberAt(secret, {"metadata", "annotations", kOurs});
   const absl::StatusOr<trust::CaFiles> files = FilesOfSecret(secret);
   return ours != nullptr && files.ok() && *ours == absl::BytesToHexString(DigestOf(*files));
 }
@@ -125,8 +119,7 @@ absl::Status CaSecret::AskWhetherWritable() {
                            {"name", secret_.name}}}}}};
   CAPSTAN_ASSIGN_OR_RETURN(Json answer,
                            client_.Create(kube::kSelfSubjectAccessReviews, {}, review));
-  const Json* status = Member(answer, "status");
-  const Json* allowed = status == nullptr ? nullptr : Member(*status, "allowed");
+  const Json* allowed = MemberAt(answer, {"status", "allowed"});
   if (allowed == nullptr || !allowed->is_boolean() || !allowed->get<bool>()) {
     return NotOursToWrite(secret_, "our service account may not patch it");
   }
@@ -136,7 +129,7 @@ absl::Status CaSecret::AskWhetherWritable() {
   if (immutable != nullptr && immutable->is_boolean() && immutable->get<bool>()) {
     return NotOursToWrite(secret_, "it is immutable");
   }
-  if (TypeOf(*secret) == "kubernetes.io/tls") {
+  if (TextAt(*secret, {"type"}) == "kubernetes.io/tls") {
     return NotOursToWrite(secret_,
                           "it is of the type kubernetes.io/tls, as another program writes it");
   }

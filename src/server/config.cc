@@ -109,17 +109,17 @@ void AddServiceAccounts(Settings& settings, Config& config) {
       "(offline), which know of no pod that was deleted",
       "review|offline",
       [&config](std::string_view text) -> absl::Status {
-        CAPSTAN_ASSIGN_OR_RETURN(config.token_verification, ParseTokenVerification(text));
+        CAPSTAN_ASSIGN_OR_RETURN(config.token_verification, authn::ParseTokenVerification(text));
         return absl::OkStatus();
       },
-      [&config] { return std::string(TokenVerificationName(config.token_verification)); });
+      [&config] { return std::string(authn::TokenVerificationName(config.token_verification)); });
   settings.CustomList(
       "token-issuers",
       "other issuers (OpenID Connect) whose tokens for service accounts are taken, such as "
       "\"https://issuer.example audience=istio-ca\"; may be given more than once",
       "ISSUER [audience=NAME] [jwks=FILE|URL] [ca=FILE]",
       [&config](std::string_view text) -> absl::Status {
-        CAPSTAN_ASSIGN_OR_RETURN(config.token_issuers, ParseTokenIssuers(text));
+        CAPSTAN_ASSIGN_OR_RETURN(config.token_issuers, authn::ParseTokenIssuers(text));
         return absl::OkStatus();
       },
       [&config] { return ToString(config.token_issuers); });
@@ -150,7 +150,7 @@ void AddServiceAccounts(Settings& settings, Config& config) {
       "be given more than once",
       "NAME=KUBECONFIG[#CONTEXT]",
       [&config](std::string_view text) -> absl::Status {
-        CAPSTAN_ASSIGN_OR_RETURN(config.remote_clusters, ParseRemoteClusters(text));
+        CAPSTAN_ASSIGN_OR_RETURN(config.remote_clusters, authn::ParseRemoteClusters(text));
         return absl::OkStatus();
       },
       [&config] { return ToString(config.remote_clusters); });
@@ -160,10 +160,10 @@ void AddServiceAccounts(Settings& settings, Config& config) {
       "the name of pods on their node; may be given more than once",
       "NAMESPACE/ACCOUNT",
       [&config](std::string_view text) -> absl::Status {
-        CAPSTAN_ASSIGN_OR_RETURN(config.trusted_node_accounts, ParseAccounts(text));
+        CAPSTAN_ASSIGN_OR_RETURN(config.trusted_node_accounts, authn::ParseAccounts(text));
         return absl::OkStatus();
       },
-      [&config] { return ToString(config.trusted_node_accounts); });
+      [&config] { return authn::ToString(config.trusted_node_accounts); });
 }
 
 void AddCa(Settings& settings, Config& config) {
@@ -453,7 +453,7 @@ absl::Status CheckServiceAccounts(const Settings& settings, const Config& config
     return Wrong(settings, "trusted-node-accounts", "is for nothing without service-accounts");
   }
   std::set<std::string> names(config.cluster_id.begin(), config.cluster_id.end());
-  for (const RemoteCluster& cluster : config.remote_clusters) {
+  for (const authn::RemoteCluster& cluster : config.remote_clusters) {
     if (!names.insert(cluster.name).second) {
       return Wrong(settings, "remote-clusters",
                    absl::StrCat("names cluster \"", cluster.name, "\", which is named already"));
@@ -490,7 +490,7 @@ absl::Status FindKubernetes(const Settings& settings, const Settings::Environmen
                                                   " needs a Kubernetes API server (--kubeconfig)"));
   }
   config.kube = *access;
-  for (const RemoteCluster& cluster : config.remote_clusters) {
+  for (const authn::RemoteCluster& cluster : config.remote_clusters) {
     absl::StatusOr<kube::Access> remote = kube::ReadKubeconfig(cluster.kubeconfig, cluster.context);
     if (!remote.ok()) {
       return Annotate(remote.status(),

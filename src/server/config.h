@@ -7,6 +7,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "authn/node_proxies.h"
+#include "authn/service_accounts.h"
 #include "base/config.h"
 #include "base/log.h"
 #include "kube/access.h"
@@ -14,8 +16,6 @@
 #include "rotation/machine.h"
 #include "rotation/schedule.h"
 #include "server/foreign_signers.h"
-#include "server/node_proxies.h"
-#include "server/service_accounts.h"
 #include "spiffe/spiffe_id.h"
 #include "x509/key.h"
 
@@ -34,11 +34,11 @@ struct Config {
   // Callers with tokens of service accounts.
   bool service_accounts = false;
   bool slow_stock_agents = false;
-  TokenVerification token_verification = TokenVerification::kReview;
+  authn::TokenVerification token_verification = authn::TokenVerification::kReview;
   std::vector<std::string> token_audiences = {"istio-ca"};
-  std::vector<TokenIssuer> token_issuers;                // beside the clusters
+  std::vector<authn::TokenIssuer> token_issuers;         // beside the clusters
   std::vector<std::string> cluster_id = {"Kubernetes"};  // of the cluster that `kube` is
-  std::vector<RemoteCluster> remote_clusters;
+  std::vector<authn::RemoteCluster> remote_clusters;
   std::vector<kube::Access> remote_access;  // of each
   std::string istiod;  // "HOST:PORT" of the istiod that takes the Secret of `cacerts`; "": none
   // Of them, those that ask in the name of pods on their node.

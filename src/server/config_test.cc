@@ -87,15 +87,16 @@ TEST(ConfigTest, ServiceAccountsNeedAnApiServer) {
   EXPECT_THAT(Refusal({"--token-audiences", ""}), HasSubstr("token-audiences is empty"));
   EXPECT_THAT(Refusal({"--remote-clusters", "west"}), HasSubstr("NAME=KUBECONFIG"));
 
-  EXPECT_EQ(config.token_verification, TokenVerification::kReview);
+  EXPECT_EQ(config.token_verification, authn::TokenVerification::kReview);
   const Config offline =
       Load({"--service-accounts", "--kubeconfig", admin.c_str(), "--token-verification", "offline"})
           ->config;
-  EXPECT_EQ(offline.token_verification, TokenVerification::kOffline);
+  EXPECT_EQ(offline.token_verification, authn::TokenVerification::kOffline);
   EXPECT_THAT(Refusal({"--token-verification", "never"}), HasSubstr("neither review nor offline"));
   const auto issuers = Load({"--token-issuers", "https://i audience=x"});
   ASSERT_TRUE(issuers.ok()) << "without any API server: " << issuers.status();
-  EXPECT_THAT(issuers->config.token_issuers, ElementsAre(TokenIssuer{"https://i", {"x"}, "", ""}));
+  EXPECT_THAT(issuers->config.token_issuers,
+              ElementsAre(authn::TokenIssuer{"https://i", {"x"}, "", ""}));
   EXPECT_THAT(Refusal({"--token-issuers", "i"}), HasSubstr("is not a URL with https"));
 
   const Config nodes = Load({"--service-accounts", "--kubeconfig", admin.c_str(),

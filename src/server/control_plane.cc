@@ -159,12 +159,12 @@ rotation::Observation ControlPlane::Observe(const rotation::Gate& gate, absl::Ti
     seen.clock_offset = clock_witness_();
     seen.clock_witness = "the API server's clock";
   }
-  for (BootstrapPlaces* places : places_) {
+  for (cluster::BootstrapPlaces* places : places_) {
     for (rotation::Holder& holder : places->Lacking(gate, clock_.Monotonic())) {
       seen.holders.push_back(std::move(holder));
     }
   }
-  if (!AsksForFirstTrust(gate)) return seen;
+  if (!gate.AsksForFirstTrust()) return seen;
   absl::StatusOr<std::vector<store::TokenRecord>> open = store_.OpenTokens(now);
   if (!open.ok()) {
     // Nobody knows how many there are: that is no open gate.

@@ -11,26 +11,26 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "authn/certificate.h"
+#include "authn/node_proxies.h"
+#include "authn/service_accounts.h"
 #include "base/clock.h"
 #include "base/executor.h"
 #include "base/random.h"
+#include "cluster/bootstrap_places.h"
 #include "fleet/fleet.h"
 #include "keystore/sealed_keys.h"
 #include "rotation/observer.h"
 #include "rotation/preflight.h"
 #include "rotation/probing.h"
 #include "rpc/control_plane.h"
-#include "server/bootstrap_places.h"
 #include "server/ca_source.h"
 #include "server/canary_view.h"
 #include "server/expiries.h"
 #include "server/history_reader.h"
-#include "server/node_proxies.h"
 #include "server/pacing.h"
 #include "server/population_writer.h"
 #include "server/rotation_timer.h"
 #include "server/server_metrics.h"
-#include "server/service_accounts.h"
 #include "server/subscribers.h"
 #include "server/trust_keeper.h"
 #include "store/store.h"
@@ -59,9 +59,9 @@ struct ControlPlaneOptions {
   bool slow_stock_agents = false;
   // Callers with tokens of service accounts; null: there are none. Stopped before the server is,
   // and before the control plane is destroyed.
-  std::shared_ptr<ServiceAccounts> service_accounts = nullptr;
+  std::shared_ptr<authn::ServiceAccounts> service_accounts = nullptr;
   // Which of them ask in the name of pods; null: none do. Stopped as they are.
-  std::shared_ptr<NodeProxies> node_proxies = nullptr;
+  std::shared_ptr<authn::NodeProxies> node_proxies = nullptr;
   // Whether this process may still sign: asked for each certificate. Null: it always may.
   std::function<absl::Status()> may_sign = nullptr;
   // Whatever looks through the whole population.
@@ -105,7 +105,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
     clock_witness_ = std::move(witness);
   }
   // More that a gate asks for; it outlives every call. Added before Start().
-  void AddPlaces(BootstrapPlaces& places) { places_.push_back(&places); }
+  void AddPlaces(cluster::BootstrapPlaces& places) { places_.push_back(&places); }
   // What agents are told, once the port is known.
   void set_addresses(std::string listen, std::string advertise);
 
@@ -238,7 +238,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   PopulationWriter population_;
   std::function<absl::StatusOr<Outcome>()> reload_;
   std::function<std::optional<absl::Duration>()> clock_witness_;
-  std::vector<BootstrapPlaces*> places_;
+  std::vector<cluster::BootstrapPlaces*> places_;
 
   HistoryReader history_;
   Published<rpc::ServingCertificate> serving_;

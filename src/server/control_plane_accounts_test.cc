@@ -56,16 +56,17 @@ class ControlPlaneAccountsTest : public ::testing::Test {
   }
   ControlPlaneOptions Options(bool slow) {
     const spiffe::TrustDomain domain = *spiffe::TrustDomain::Parse("cluster.local");
-    std::vector<ServiceAccounts::Cluster> clusters;
+    std::vector<authn::ServiceAccounts::Cluster> clusters;
     clusters.push_back(
         {{"Kubernetes"},
-         std::make_unique<TokenReviewer>("Kubernetes", &Review, RealClock(), metrics_)});
+         std::make_unique<authn::TokenReviewer>("Kubernetes", &Review, RealClock(), metrics_)});
     ControlPlaneOptions options{
         .trust_domain = domain,
         .keeper = {.serving_names = NamesFor(domain, "127.0.0.1:15012", "127.0.0.1:15012", {}),
                    .rotation = {.immediate = true}}};
     options.slow_stock_agents = slow;
-    options.service_accounts = std::make_shared<ServiceAccounts>(domain, std::move(clusters));
+    options.service_accounts =
+        std::make_shared<authn::ServiceAccounts>(domain, std::move(clusters));
     options.may_sign = [this] { return may_sign_; };
     return options;
   }

@@ -22,20 +22,20 @@
 #include "base/random.h"
 #include "base/status.h"
 #include "base/version.h"
+#include "cluster/api_server_clock.h"
+#include "cluster/certificate_signer.h"
+#include "cluster/leadership.h"
+#include "cluster/root_config_map_keeper.h"
 #include "keystore/sealed_keys.h"
 #include "kube/client.h"
 #include "rpc/server.h"
-#include "server/api_server_clock.h"
 #include "server/built_in_ca.h"
 #include "server/ca_directory.h"
 #include "server/ca_secret.h"
-#include "server/certificate_signer.h"
 #include "server/control_plane.h"
 #include "server/directory_watcher.h"
 #include "server/host.h"
 #include "server/istiod_keeper.h"
-#include "server/leadership.h"
-#include "server/root_config_map_keeper.h"
 #include "server/story.h"
 #include "store/sqlite_store.h"
 
@@ -55,39 +55,39 @@ absl::StatusOr<keystore::SealedKeys> OpenKeys(const Config& config, store::Store
 }
 
 // Null: their tokens are not taken.
-std::shared_ptr<ServiceAccounts> ServiceAccountsOf(const Config& config,
-                                                   const spiffe::TrustDomain& trust_domain,
-                                                   Clock& clock, Metrics& metrics) {
+std::shared_ptr<authn::ServiceAccounts> ServiceAccountsOf(const Config& config,
+                                                          const spiffe::TrustDomain& trust_domain,
+                                                          Clock& clock, Metrics& metrics) {
   if (!config.service_accounts && config.token_issuers.empty()) return nullptr;
-  std::vector<ServiceAccounts::Cluster> clusters;
+  std::vector<authn::ServiceAccounts::Cluster> clusters;
   const auto add = [&](const kube::Access& access, std::vector<std::string> names) {
-    clusters.push_back(ClusterAt(access, std::move(names), config.token_audiences,
-                                 config.token_verification, clock, metrics));
+    clusters.push_back(authn::ClusterAt(access, std::move(names), config.token_audiences,
+                                        config.token_verification, clock, metrics));
   };
   if (config.service_accounts) add(*config.kube, config.cluster_id);
   for (size_t i = 0; i < config.remote_clusters.size(); ++i) {
     add(config.remote_access[i], {config.remote_clusters[i].name});
   }
-  return std::make_shared<ServiceAccounts>(
+  return std::make_shared<authn::ServiceAccounts>(
       trust_domain, std::move(clusters),
-      IssuersOf(config.token_issuers, config.token_audiences, clock, metrics));
+      authn::IssuersOf(config.token_issuers, config.token_audiences, clock, metrics));
 }
 
 // Null: nobody asks in the name of others.
-std::shared_ptr<NodeProxies> NodeProxiesOf(const Config& config,
-                                           const spiffe::TrustDomain& trust_domain, Clock& clock,
-                                           Metrics& metrics) {
+std::shared_ptr<authn::NodeProxies> NodeProxiesOf(const Config& config,
+                                                  const spiffe::TrustDomain& trust_domain,
+                                                  Clock& clock, Metrics& metrics) {
   if (config.trusted_node_accounts.empty()) return nullptr;
-  NodeProxies::Clusters clusters;
+  authn::NodeProxies::Clusters clusters;
   const auto follow = [&](const std::string& name, const kube::Access& access) {
-    clusters.emplace(name, std::make_unique<NodePodWatch>(name, access, clock));
+    clusters.emplace(name, std::make_unique<authn::NodePodWatch>(name, access, clock));
   };
   follow(config.cluster_id.front(), *config.kube);
   for (size_t i = 0; i < config.remote_clusters.size(); ++i) {
     follow(config.remote_clusters[i].name, config.remote_access[i]);
   }
-  return std::make_shared<NodeProxies>(trust_domain, config.trusted_node_accounts,
-                                       std::move(clusters), metrics);
+  return std::make_shared<authn::NodeProxies>(trust_domain, config.trusted_node_accounts,
+                                              std::move(clusters), metrics);
 }
 
 ControlPlaneOptions OptionsOf(const Config& config, const spiffe::TrustDomain& trust_domain,
@@ -206,19 +206,19 @@ class Daemon {
   Metrics metrics_;
   // In the order in which they are torn down, last first.
   std::unique_ptr<kube::Client> lease_client_;
-  std::unique_ptr<Leadership> leadership_;  // null: this is the only capstand
+  std::unique_ptr<cluster::Leadership> leadership_;  // null: this is the only capstand
   std::unique_ptr<store::SqliteStore> store_;
   std::unique_ptr<kube::Client> kube_;  // null: nothing needs an API server
-  std::unique_ptr<ApiServerClock> api_server_clock_;
+  std::unique_ptr<cluster::ApiServerClock> api_server_clock_;
   std::shared_ptr<CaSource> source_;  // null: the CA is built in
   CaSecret* secret_ = nullptr;        // source_, where that is a Secret
   std::unique_ptr<EventLoop> background_;
-  std::shared_ptr<ServiceAccounts> service_accounts_;  // null: their tokens are not taken
-  std::shared_ptr<NodeProxies> node_proxies_;          // null: there are none
+  std::shared_ptr<authn::ServiceAccounts> service_accounts_;  // null: their tokens are not taken
+  std::shared_ptr<authn::NodeProxies> node_proxies_;          // null: there are none
   std::unique_ptr<ControlPlane> plane_;
-  std::unique_ptr<RootConfigMapKeeper> root_config_maps_;  // null: they are not looked at
-  std::unique_ptr<IstiodKeeper> istiod_;                   // null: there is none beside us
-  std::unique_ptr<CertificateSigner> signer_;              // null: no requests are signed
+  std::unique_ptr<cluster::RootConfigMapKeeper> root_config_maps_;  // null: they are not looked at
+  std::unique_ptr<IstiodKeeper> istiod_;                            // null: there is none beside us
+  std::unique_ptr<cluster::CertificateSigner> signer_;              // null: no requests are signed
   std::unique_ptr<CaFollower> follower_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
@@ -237,7 +237,7 @@ bool Daemon::Pause() {
 // Until this capstand is the one that serves.
 absl::StatusOr<bool> Daemon::Lead() {
   if (!config_.lease.has_value()) return true;
-  Election::Options options{
+  cluster::Election::Options options{
       .identity = absl::StrCat(HostName(), "_", absl::BytesToHexString(random_.Bytes(8))),
       .duration = config_.lease_duration,
       .deadline = config_.lease_duration * 2 / 3,
@@ -245,8 +245,8 @@ absl::StatusOr<bool> Daemon::Lead() {
   kube::Client::Options client;
   client.timeout = options.deadline / 2;
   lease_client_ = std::make_unique<kube::Client>(*config_.kube, clock_, client);
-  leadership_ = std::make_unique<Leadership>(*lease_client_, *config_.lease, std::move(options),
-                                             clock_, metrics_, EndAsLoser);
+  leadership_ = std::make_unique<cluster::Leadership>(
+      *lease_client_, *config_.lease, std::move(options), clock_, metrics_, EndAsLoser);
   while (!leadership_->Check().ok()) {
     if (!Pause()) return false;
     absl::MutexLock lock(&mutex_);
@@ -298,7 +298,7 @@ absl::Status Daemon::Prepare() {
   plane_ = std::make_unique<ControlPlane>(std::move(options), *store_, std::move(keys), clock_,
                                           random_, *background_, metrics_);
   if (kube_ != nullptr) {
-    api_server_clock_ = std::make_unique<ApiServerClock>(*kube_, clock_);
+    api_server_clock_ = std::make_unique<cluster::ApiServerClock>(*kube_, clock_);
     plane_->set_clock_witness([this] { return api_server_clock_->offset(); });
   }
   KeepConfigMaps();
@@ -331,9 +331,9 @@ void Daemon::MakeSource() {
 void Daemon::KeepConfigMaps() {
   const bool istiods = !config_.istiod.empty();
   if (!config_.root_config_maps && !istiods) return;
-  root_config_maps_ = std::make_unique<RootConfigMapKeeper>(
+  root_config_maps_ = std::make_unique<cluster::RootConfigMapKeeper>(
       *kube_, *plane_, clock_, metrics_, config_.config_map_propagation,
-      istiods ? RootConfigMaps::Writer::kIstiod : RootConfigMaps::Writer::kUs);
+      istiods ? cluster::RootConfigMaps::Writer::kIstiod : cluster::RootConfigMaps::Writer::kUs);
   plane_->AddPlaces(*root_config_maps_);
   if (!istiods) return;
   istiod_ = std::make_unique<IstiodKeeper>(
@@ -345,9 +345,10 @@ void Daemon::KeepConfigMaps() {
 void Daemon::SignRequests() {
   if (config_.certificate_signer.empty()) return;
   const auto trust_domain = spiffe::TrustDomain::Parse(config_.trust_domain);
-  signer_ = std::make_unique<CertificateSigner>(
+  signer_ = std::make_unique<cluster::CertificateSigner>(
       *kube_, *plane_, clock_, metrics_,
-      CertificateSigner::Options{config_.certificate_signer, *trust_domain, config_.max_ttl});
+      cluster::CertificateSigner::Options{config_.certificate_signer, *trust_domain,
+                                          config_.max_ttl});
 }
 
 void Daemon::Follow() {

@@ -14,9 +14,9 @@
 #include "base/event_loop.h"
 #include "base/json.h"
 #include "base/mutex.h"
+#include "cluster/bootstrap_places.h"
 #include "kube/client.h"
 #include "kube/watch.h"
-#include "server/bootstrap_places.h"
 #include "server/ca_secret.h"
 #include "server/control_plane.h"
 #include "trust/ca_set.h"
@@ -45,7 +45,7 @@ trust::CaFiles FilesForIstiod(const trust::CaSet& in_force, const trust::TrustSt
 // Keeps the Secret from which a live istiod takes its CA at what is in force, step by step as a
 // rotation goes, so that istiod's own certificate, the roots it tells agents (PCDS) and those in
 // its ConfigMaps go with it; and keeps gates shut until istiod is there.
-class IstiodKeeper final : public BootstrapPlaces {
+class IstiodKeeper final : public cluster::BootstrapPlaces {
  public:
   struct Options {
     std::string address;         // of istiod, "HOST:PORT"

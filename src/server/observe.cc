@@ -144,11 +144,6 @@ rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::G
   return seen;
 }
 
-bool AsksForFirstTrust(const rotation::Gate& gate) {
-  return gate.kind == GateKind::kTrust || gate.kind == GateKind::kCanary ||
-         gate.kind == GateKind::kAgents;
-}
-
 std::vector<Holder> JoinFileHolders(const std::vector<store::TokenRecord>& open,
                                     const rotation::Gate& gate) {
   std::vector<Holder> holders;

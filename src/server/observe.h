@@ -29,9 +29,6 @@ void TellFirst(const fleet::Fleet& fleet, const fleet::Tally& tally, rotation::O
 // Of every workload whose agent tells failed handshakes.
 std::map<std::string, rotation::Baseline> BaselinesOf(const fleet::Fleet& fleet, absl::Time now);
 
-// Whether what others take their first trust from, unused join files among it, has to hold the
-// bundle before the gate opens: a new root is relied upon behind it.
-bool AsksForFirstTrust(const rotation::Gate& gate);
 // Those of `open` that do not hold the bundle of a gate that asks for it.
 std::vector<rotation::Holder> JoinFileHolders(const std::vector<store::TokenRecord>& open,
                                               const rotation::Gate& gate);

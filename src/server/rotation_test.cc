@@ -43,10 +43,10 @@ struct Agent {
 };
 
 // Tells what the test says, of the bundles that it was asked for.
-class FakePlaces final : public BootstrapPlaces {
+class FakePlaces final : public cluster::BootstrapPlaces {
  public:
   std::vector<rotation::Holder> Lacking(const rotation::Gate& gate, absl::Duration) override {
-    if (!AsksForFirstTrust(gate)) return {};
+    if (!gate.AsksForFirstTrust()) return {};
     asked_sequence = gate.bundle.sequence;
     return lacks_now() ? lacking : std::vector<rotation::Holder>();
   }

@@ -126,7 +126,7 @@ TEST(Runbook, EveryReasonIsOneThatTheCodeGives) {
        {"fleet/standing.cc", "lifecycle/machine.cc", "rotation/canary.cc", "rotation/machine.cc",
         "rotation/schedule.cc", "server/canary_view.cc", "server/control_plane.cc",
         "server/control_plane_timer.cc", "server/foreign_signers.cc", "server/observe.cc",
-        "server/root_config_maps.cc", "server/trust_keeper.cc", "server/trust_walk.cc"}) {
+        "cluster/root_config_maps.cc", "server/trust_keeper.cc", "server/trust_walk.cc"}) {
     const absl::StatusOr<std::string> source =
         ReadFile(absl::StrCat(CAPSTAN_SOURCE_DIR, "/src/", file));
     ASSERT_TRUE(source.ok()) << source.status();

@@ -10,13 +10,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "authn/service_accounts.h"
 #include "base/event_loop.h"
 #include "keystore/sealed_keys.h"
 #include "kube_fixture.h"
 #include "rpc/server_fixture.h"
 #include "server/built_in_ca.h"
 #include "server/control_plane.h"
-#include "server/service_accounts.h"
 #include "store/memory_store.h"
 
 namespace capstan::server {
@@ -27,9 +27,9 @@ class CallerFixture : public kube::KubeFixture {
  protected:
   // What a control plane is told beside the access to the API server.
   struct Told {
-    TokenVerification verification = TokenVerification::kReview;
+    authn::TokenVerification verification = authn::TokenVerification::kReview;
     std::vector<kube::ObjectName> node_accounts;
-    std::vector<TokenIssuer> issuers;
+    std::vector<authn::TokenIssuer> issuers;
   };
 
   CallerFixture() {
@@ -48,11 +48,12 @@ class CallerFixture : public kube::KubeFixture {
   void Start(const kube::Access& access) { Start(access, Told()); }
   void Start(const kube::Access& access, const Told& told) {
     Stop();
-    std::vector<ServiceAccounts::Cluster> clusters;
-    clusters.push_back(
-        ClusterAt(access, {"Kubernetes"}, {"istio-ca"}, told.verification, RealClock(), metrics_));
-    accounts_ = std::make_shared<ServiceAccounts>(
-        domain_, std::move(clusters), IssuersOf(told.issuers, {"istio-ca"}, RealClock(), metrics_));
+    std::vector<authn::ServiceAccounts::Cluster> clusters;
+    clusters.push_back(authn::ClusterAt(access, {"Kubernetes"}, {"istio-ca"}, told.verification,
+                                        RealClock(), metrics_));
+    accounts_ = std::make_shared<authn::ServiceAccounts>(
+        domain_, std::move(clusters),
+        authn::IssuersOf(told.issuers, {"istio-ca"}, RealClock(), metrics_));
     background_ = std::make_unique<EventLoop>(RealClock());
     ControlPlaneOptions options{
         .trust_domain = domain_,
@@ -60,10 +61,11 @@ class CallerFixture : public kube::KubeFixture {
                        NamesFor(domain_, "127.0.0.1:0", "127.0.0.1:0", {"localhost"})}};
     options.service_accounts = accounts_;
     if (!told.node_accounts.empty()) {
-      NodeProxies::Clusters pods;
-      pods.emplace("Kubernetes", std::make_unique<NodePodWatch>("Kubernetes", access, RealClock()));
-      proxies_ =
-          std::make_shared<NodeProxies>(domain_, told.node_accounts, std::move(pods), metrics_);
+      authn::NodeProxies::Clusters pods;
+      pods.emplace("Kubernetes",
+                   std::make_unique<authn::NodePodWatch>("Kubernetes", access, RealClock()));
+      proxies_ = std::make_shared<authn::NodeProxies>(domain_, told.node_accounts, std::move(pods),
+                                                      metrics_);
     }
     options.node_proxies = proxies_;
     plane_ = std::make_unique<ControlPlane>(
@@ -164,8 +166,8 @@ class CallerFixture : public kube::KubeFixture {
   const spiffe::TrustDomain domain_ = *spiffe::TrustDomain::Parse("cluster.local");
   store::MemoryStore store_{"lineage"};
   Metrics metrics_;
-  std::shared_ptr<ServiceAccounts> accounts_;
-  std::shared_ptr<NodeProxies> proxies_;
+  std::shared_ptr<authn::ServiceAccounts> accounts_;
+  std::shared_ptr<authn::NodeProxies> proxies_;
   std::unique_ptr<EventLoop> background_;
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<rpc::Server> server_;

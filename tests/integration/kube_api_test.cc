@@ -148,9 +148,11 @@ TEST_F(KubeApiTest, AWatchGoesOnAfterACutAndLosesNothing) {
   Journal journal;
   const Watch watch(through, RealClock(), kConfigMaps, Here(), journal.handler());
   journal.Told(2);
-  relay.Cut();
   Put("a", "2");
-  EXPECT_THAT(journal.Told(4), ElementsAre("seen a=1", "synced", "seen a=2", "synced"));
+  journal.Told(3);  // so it is the watch that is cut
+  relay.Cut();
+  Put("a", "3");
+  EXPECT_THAT(journal.Told(5), ElementsAre("seen a=1", "synced", "seen a=2", "seen a=3", "synced"));
 }
 
 // The connection stands and nothing comes: nobody else would notice.

@@ -40,7 +40,7 @@ class TokenTest : public CallerFixture {
     uid_ = MakePod("p");
     token_ = TokenOfPod("p", uid_);
   }
-  void Judge(TokenVerification verification) {
+  void Judge(authn::TokenVerification verification) {
     Start(client_.access(), {.verification = verification});
   }
   // As the API server made it, read back.
@@ -110,7 +110,7 @@ class TokenTest : public CallerFixture {
 };
 
 TEST_F(TokenTest, ByReviewBadOnesAreRefused) {
-  Judge(TokenVerification::kReview);
+  Judge(authn::TokenVerification::kReview);
   const std::string no = "the API server does not accept the token: ";
   ExpectBadOnesRefused({.audience = no,
                         .expired = no,
@@ -123,7 +123,7 @@ TEST_F(TokenTest, ByReviewBadOnesAreRefused) {
 }
 
 TEST_F(TokenTest, OfflineBadOnesAreRefused) {
-  Judge(TokenVerification::kOffline);
+  Judge(authn::TokenVerification::kOffline);
   ExpectBadOnesRefused({.audience = "not for istio-ca",
                         .expired = "the token expired at ",
                         .early = "is not valid before ",
@@ -146,7 +146,7 @@ TEST_F(TokenTest, OfflineBadOnesAreRefused) {
 
 TEST_F(TokenTest, OfflineOutlivesItsApiServerAndADeletedPod) {
   auto relay = std::make_unique<kube::Relay>(ServerPort());
-  Start(Through(*relay), {.verification = TokenVerification::kOffline});
+  Start(Through(*relay), {.verification = authn::TokenVerification::kOffline});
   ASSERT_EQ(IdIn(Create(token_)), Id());
   relay.reset();
   EXPECT_EQ(IdIn(Create(TokenOfPod("p", uid_))), Id());
@@ -159,7 +159,7 @@ TEST_F(TokenTest, OfflineWithoutKeysNobodyIsJudged) {
   auto relay = std::make_unique<kube::Relay>(ServerPort());
   const kube::Access gone = Through(*relay);
   relay.reset();
-  Start(gone, {.verification = TokenVerification::kOffline});
+  Start(gone, {.verification = authn::TokenVerification::kOffline});
   const Answer answer = Create(token_);
   EXPECT_EQ(answer.code, grpc::StatusCode::UNAVAILABLE);
   EXPECT_THAT(answer.message, HasSubstr("cannot be asked about the token"));
@@ -168,7 +168,7 @@ TEST_F(TokenTest, OfflineWithoutKeysNobodyIsJudged) {
 TEST_F(TokenTest, ANodeProxysTokenIsAsGoodOffline) {
   MakeAccount("ztunnel");
   Start(client_.access(),
-        {.verification = TokenVerification::kOffline, .node_accounts = {{ns_, "ztunnel"}}});
+        {.verification = authn::TokenVerification::kOffline, .node_accounts = {{ns_, "ztunnel"}}});
   const std::string uid = MakePod("z", "ztunnel", "n1");
   MakePod("w-1", "w", "n1");
   const Secret token = TokenOfPod("z", uid, "istio-ca", "ztunnel");

@@ -11,9 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
+#include "cluster/root_config_map_keeper.h"
 #include "kube_fixture.h"
 #include "rpc/fake_control_plane.h"
-#include "server/root_config_map_keeper.h"
 
 namespace capstan::server {
 namespace {
@@ -25,7 +25,7 @@ constexpr kube::Resource kClusterRoles{"rbac.authorization.k8s.io", "v1", "clust
                                        "ClusterRole"};
 constexpr kube::Resource kClusterRoleBindings{"rbac.authorization.k8s.io", "v1",
                                               "clusterrolebindings", "ClusterRoleBinding"};
-const std::string kName(kRootConfigMap);
+const std::string kName(cluster::kRootConfigMap);
 
 rotation::Gate GateFor(const trust::BundleVersion& bundle) {
   return {.kind = rotation::GateKind::kTrust, .bundle = bundle};
@@ -76,8 +76,8 @@ class RootConfigMapsTest : public kube::KubeFixture {
   }
   void StartWith(kube::Client& client) {
     metrics_ = std::make_unique<Metrics>();
-    keeper_ = std::make_unique<RootConfigMapKeeper>(client, plane_, RealClock(), *metrics_,
-                                                    absl::Seconds(90));
+    keeper_ = std::make_unique<cluster::RootConfigMapKeeper>(client, plane_, RealClock(), *metrics_,
+                                                             absl::Seconds(90));
   }
   // Whether all there is holds the bundle within a while.
   bool Current(absl::Duration within = absl::Seconds(20)) {
@@ -135,7 +135,7 @@ class RootConfigMapsTest : public kube::KubeFixture {
   rpc::testing::FakeControlPlane plane_{RealClock(), a_};
   std::unique_ptr<Metrics> metrics_;
   std::unique_ptr<kube::Client> weak_;
-  std::unique_ptr<RootConfigMapKeeper> keeper_;
+  std::unique_ptr<cluster::RootConfigMapKeeper> keeper_;
 };
 
 TEST_F(RootConfigMapsTest, IsInEveryNamespaceButThoseThatIstioLeavesOut) {
