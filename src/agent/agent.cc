@@ -21,31 +21,6 @@ std::string Utc(absl::Time t) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", t, absl::UTCTimeZone());
 }
 
-absl::StatusOr<std::vector<trust::AuthorityId>> AuthoritiesOf(
-    const google::protobuf::RepeatedPtrField<std::string>& ids) {
-  constexpr int kMostAuthorities = 8;  // of each kind; a report names each with each target
-  if (ids.size() > kMostAuthorities) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(ids.size(), " authorities; at most ", kMostAuthorities, " are probed"));
-  }
-  std::vector<trust::AuthorityId> authorities;
-  for (const std::string& hex : ids) {
-    CAPSTAN_ASSIGN_OR_RETURN(trust::AuthorityId id, trust::AuthorityId::Parse(hex));
-    authorities.push_back(std::move(id));
-  }
-  return authorities;
-}
-
-absl::StatusOr<Probing> ProbingOf(const fleet::v1::Probing& message) {
-  Probing probing;
-  CAPSTAN_ASSIGN_OR_RETURN(probing.accepted, AuthoritiesOf(message.accepted_authority_ids()));
-  CAPSTAN_ASSIGN_OR_RETURN(probing.refused, AuthoritiesOf(message.refused_authority_ids()));
-  if (probing.accepted.empty() && !probing.refused.empty()) {
-    return absl::InvalidArgumentError("there is no authority that is to be accepted");
-  }
-  return probing;
-}
-
 bool RootRemoved(const trust::Bundle& before, const trust::Bundle& after) {
   return !after.Includes(before);
 }
@@ -113,18 +88,18 @@ Agent::Agent(Options options, StartingPoint start, Environment environment)
                                               .changed = [this] { stream_.ReportSoon(); }});
   }
   if (options_.probes.empty() || env_.blocking == nullptr) return;
-  prober_.emplace(
-      Prober::Options{.seed = options_.instance,
-                      .trust_domain = membership_.spiffe_id.trust_domain(),
-                      .targets = options_.probes,
-                      .policy = options_.probe_policy},
-      Prober::Ports{.executor = env_.executor,
-                    .blocking = *env_.blocking,
-                    .clock = env_.clock,
-                    .obtain = [this](const auto& request,
-                                     auto done) { ca_.CreateProbeCertificate(request, done); },
-                    .handshake = x509::Handshake,
-                    .changed = [this] { stream_.ReportSoon(); }});
+  prober_.emplace(probe::Prober::Options{.seed = options_.instance,
+                                         .trust_domain = membership_.spiffe_id.trust_domain(),
+                                         .targets = options_.probes,
+                                         .policy = options_.probe_policy},
+                  probe::Prober::Ports{
+                      .executor = env_.executor,
+                      .blocking = *env_.blocking,
+                      .clock = env_.clock,
+                      .obtain = [this](const auto& request,
+                                       auto done) { ca_.CreateProbeCertificate(request, done); },
+                      .handshake = x509::Handshake,
+                      .changed = [this] { stream_.ReportSoon(); }});
 }
 
 Agent::~Agent() = default;
@@ -267,7 +242,7 @@ void Agent::Publish() {
 
 void Agent::TellProber() {
   if (!prober_) return;
-  std::set<ProbedConsumer> connected;
+  std::set<probe::ProbedConsumer> connected;
   for (Delivery* delivery : env_.deliveries) {
     for (const sds::ConsumerReport& consumer : delivery->Consumers()) {
       if (!consumer.connected) continue;
@@ -364,7 +339,7 @@ void Agent::TakeDirective(const fleet::v1::TrustUpdate& update) {
 
 void Agent::TakeProbing(const fleet::v1::TrustUpdate& update) {
   if (!prober_) return;
-  auto probing = ProbingOf(update.probing());
+  auto probing = probe::ProbingOf(update.probing());
   if (!probing.ok()) {
     log::Error("what is to be probed is ignored", {{"why", probing.status().message()}});
     return;

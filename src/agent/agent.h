@@ -12,7 +12,6 @@
 #include "agent/catch_up.h"
 #include "agent/delivery.h"
 #include "agent/handshake_watch.h"
-#include "agent/prober.h"
 #include "agent/report.h"
 #include "agent/starting_point.h"
 #include "agent/state_directory.h"
@@ -21,6 +20,7 @@
 #include "base/metrics.h"
 #include "capstan/fleet/v1/fleet.pb.h"
 #include "lifecycle/driver.h"
+#include "probe/prober.h"
 #include "rpc/ca_client.h"
 #include "rpc/channel.h"
 #include "rpc/trust_client.h"
@@ -41,8 +41,8 @@ class Agent {
     absl::Duration credential_ttl;
     x509::KeyType key_type = x509::KeyType::kEcdsaP256;
     lifecycle::Policy policy;
-    std::vector<ProbeTarget> probes;  // empty: nothing is probed
-    ProbeMachine::Policy probe_policy;
+    std::vector<probe::ProbeTarget> probes;  // empty: nothing is probed
+    probe::ProbeMachine::Policy probe_policy;
     // See HandshakeWatch; null: nobody tells. Needs Environment::blocking.
     std::function<absl::StatusOr<int64_t>()> read_failed_verifications = nullptr;
   };
@@ -136,7 +136,7 @@ class Agent {
   rpc::GrpcCaClient ca_;
   rpc::TrustClient stream_;
   CatchUp catch_up_;
-  std::optional<Prober> prober_;
+  std::optional<probe::Prober> prober_;
   std::optional<HandshakeWatch> handshakes_;
   lifecycle::X509Enrolment credential_enrolment_;
   lifecycle::X509Enrolment workload_enrolment_;

@@ -76,11 +76,11 @@ void Declare(Settings& settings, Options& o) {
       "consumers acknowledge is all that is known)",
       "HOST:PORT[,sni=NAME][,alpn=PROTO]",
       [&o](std::string_view text) -> absl::Status {
-        CAPSTAN_ASSIGN_OR_RETURN(o.probes, ParseProbeTargets(text));
+        CAPSTAN_ASSIGN_OR_RETURN(o.probes, probe::ParseProbeTargets(text));
         return absl::OkStatus();
       },
       [&o] {
-        return absl::StrJoin(o.probes, ",", [](std::string* out, const ProbeTarget& target) {
+        return absl::StrJoin(o.probes, ",", [](std::string* out, const probe::ProbeTarget& target) {
           absl::StrAppend(out, ToString(target));
         });
       });

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "rpc/fields.h"
+
 namespace capstan::agent {
 namespace {
 
@@ -10,30 +12,17 @@ namespace {
 // bound.
 constexpr size_t kMostText = 1024;
 constexpr size_t kMostConsumers = 200;
-constexpr size_t kMostProbeText = 300;
 
-void SetTime(absl::Time time, google::protobuf::Timestamp* out) {
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  out->set_seconds(seconds);
-  out->set_nanos(
-      static_cast<int32_t>((time - absl::FromUnixSeconds(seconds)) / absl::Nanoseconds(1)));
-}
-
-// Text of others: valid UTF-8 is what a proto3 string must hold.
 std::string Text(const std::string& text) {
-  std::string clean = text.substr(0, kMostText);
-  std::replace_if(
-      clean.begin(), clean.end(),
-      [](char c) { return static_cast<unsigned char>(c) >= 0x80 || (c < ' ' && c != '\n'); }, '?');
-  return clean;
+  return rpc::FieldText(text, kMostText);
 }
 
 fleet::v1::Leaf LeafToProto(const lifecycle::Leaf& leaf) {
   fleet::v1::Leaf out;
   out.set_serial(leaf.serial);
   out.set_authority_id(leaf.authority.hex());
-  SetTime(leaf.not_before, out.mutable_not_before());
-  SetTime(leaf.not_after, out.mutable_not_after());
+  rpc::SetTime(leaf.not_before, out.mutable_not_before());
+  rpc::SetTime(leaf.not_after, out.mutable_not_after());
   return out;
 }
 
@@ -50,12 +39,12 @@ fleet::v1::Consumer ConsumerToProto(fleet::v1::Consumer::Kind kind,
   }
   out.set_acknowledged_leaf_serial(consumer.acknowledged_leaf_serial);
   if (consumer.acknowledged_at != absl::InfinitePast()) {
-    SetTime(consumer.acknowledged_at, out.mutable_acknowledged_at());
+    rpc::SetTime(consumer.acknowledged_at, out.mutable_acknowledged_at());
   }
   if (consumer.last_nack) {
     out.mutable_last_nack()->set_resource(Text(consumer.last_nack->resource));
     out.mutable_last_nack()->set_message(Text(consumer.last_nack->message));
-    SetTime(consumer.last_nack->at, out.mutable_last_nack()->mutable_at());
+    rpc::SetTime(consumer.last_nack->at, out.mutable_last_nack()->mutable_at());
   }
   return out;
 }
@@ -66,25 +55,6 @@ fleet::v1::BundleVersion ToProto(const trust::BundleVersion& version) {
   fleet::v1::BundleVersion out;
   out.set_lineage(version.lineage);
   out.set_sequence(version.sequence);
-  return out;
-}
-
-fleet::v1::ProbeResult ToProto(const std::string& target, const std::string& authority,
-                               const ProbeOutcome& outcome) {
-  fleet::v1::ProbeResult out;
-  out.set_target(target);
-  out.set_authority_id(authority);
-  out.set_verdict(outcome.verdict);
-  out.set_detail(Text(outcome.detail).substr(0, kMostProbeText));
-  if (outcome.at != absl::InfinitePast()) SetTime(outcome.at, out.mutable_at());
-  if (!outcome.bundle.empty()) *out.mutable_bundle() = ToProto(outcome.bundle);
-  if (outcome.served.has_value()) {
-    fleet::v1::Leaf& leaf = *out.mutable_served_leaf();
-    leaf.set_serial(outcome.served->serial);
-    leaf.set_authority_id(outcome.served->authority);
-    SetTime(outcome.served->not_before, leaf.mutable_not_before());
-    SetTime(outcome.served->not_after, leaf.mutable_not_after());
-  }
   return out;
 }
 
@@ -103,7 +73,7 @@ fleet::v1::Report ToReport(const Standing& standing, absl::Time now) {
     if (report.consumers_size() == static_cast<int>(kMostConsumers)) break;
     *report.add_consumers() = ConsumerToProto(kind, consumer);
   }
-  SetTime(now, report.mutable_agent_time());
+  rpc::SetTime(now, report.mutable_agent_time());
   report.set_last_error(Text(standing.last_error));
   for (const fleet::v1::ProbeResult& probe : standing.probes) *report.add_probes() = probe;
   if (standing.failed_verifications.has_value()) {

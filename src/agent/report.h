@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "absl/time/time.h"
-#include "agent/probe_machine.h"
 #include "capstan/fleet/v1/fleet.pb.h"
 #include "lifecycle/machine.h"
 #include "sds/material.h"
@@ -27,9 +26,6 @@ struct Standing {
 };
 
 fleet::v1::BundleVersion ToProto(const trust::BundleVersion& version);
-// `authority` is hex, or empty where nothing is asked.
-fleet::v1::ProbeResult ToProto(const std::string& target, const std::string& authority,
-                               const ProbeOutcome& outcome);
 fleet::v1::Report ToReport(const Standing& standing, absl::Time now);
 
 }  // namespace capstan::agent

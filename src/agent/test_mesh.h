@@ -169,7 +169,8 @@ inline std::string NewFolder() {
 class RunningAgent {
  public:
   RunningAgent(const std::string& state_dir, std::optional<authn::JoinFile> join,
-               absl::Duration ttl = absl::ZeroDuration(), std::vector<ProbeTarget> probes = {}) {
+               absl::Duration ttl = absl::ZeroDuration(),
+               std::vector<probe::ProbeTarget> probes = {}) {
     status_ = Start(state_dir, std::move(join), ttl, std::move(probes));
   }
   ~RunningAgent() {
@@ -191,7 +192,7 @@ class RunningAgent {
 
  private:
   absl::Status Start(const std::string& state_dir, std::optional<authn::JoinFile> join,
-                     absl::Duration ttl, std::vector<ProbeTarget> probes) {
+                     absl::Duration ttl, std::vector<probe::ProbeTarget> probes) {
     CAPSTAN_ASSIGN_OR_RETURN(state_, StateDirectory::Open(state_dir));
     CAPSTAN_ASSIGN_OR_RETURN(const std::string instance, state_->Instance(SystemRandom()));
     Found found{.state_dir = state_dir, .join_path = join ? "join.json" : ""};

@@ -51,8 +51,10 @@ Judgement Judge(const Workload& workload, const Current& current, absl::Time now
     if (missing->empty()) continue;
     return {standing.connected ? Grade::kLaggard : Grade::kAbsent, *missing};
   }
-  if (!standing.connected) return {Grade::kTold, ""};
-  return {workload.stock() ? Grade::kAgentAcknowledged : Grade::kAcknowledged, ""};
+  const bool by_its_word = !standing.connected || workload.stock();
+  if (!by_its_word || (workload.sighting.has_value() && workload.sighting->envoy.has_value()))
+    return {Grade::kAcknowledged, ""};
+  return {standing.connected ? Grade::kAgentAcknowledged : Grade::kTold, ""};
 }
 
 const Workload* Fleet::Find(const Key& key) const {
@@ -142,6 +144,13 @@ void Fleet::Disconnect(const Key& key, int64_t generation, absl::Time now) {
   offsets_.Forget(key);
   there->second.last_seen = now;
   --connected_;
+  Touch(key, now);
+}
+
+void Fleet::Saw(const Key& key, std::optional<Sighting> sighting, absl::Time now) {
+  const auto there = workloads_.find(key);
+  if (there == workloads_.end() || there->second.sighting == sighting) return;
+  there->second.sighting = std::move(sighting);
   Touch(key, now);
 }
 

@@ -25,7 +25,8 @@ struct Current {
 };
 
 // kAgentAcknowledged: acknowledged as far as a stock agent can tell, which is not what its Envoy
-// did. kTold: the answer with its certificate was right, and nothing more is heard of it.
+// did. kTold: the answer with its certificate was right, and nothing more is heard of it. Where its
+// Envoy was read, either is kAcknowledged.
 enum class Grade { kAcknowledged, kAgentAcknowledged, kTold, kLaggard, kAbsent };
 std::string_view GradeName(Grade grade);  // "acknowledged", "agent-acknowledged", …
 
@@ -80,6 +81,9 @@ class Fleet {
   // Aborted: a later stream speaks for this workload. ResourceExhausted: too many consumers.
   absl::Status Fold(const Key& key, int64_t generation, Report report, absl::Time now);
   void Disconnect(const Key& key, int64_t generation, absl::Time now);
+  // Its Envoy was read; nullopt: it is none of anybody's any more. For whoever holds a certificate
+  // here and has no agent that reports; nothing of others is kept.
+  void Saw(const Key& key, std::optional<Sighting> sighting, absl::Time now);
 
   // Drops those that are gone for good: not connected, and every leaf expired.
   void Forget(absl::Time now);

@@ -422,5 +422,58 @@ TEST_F(FleetTest, WhoConnectsIsNotKnownByWhatItWasTold) {
   EXPECT_EQ(Judge(*fleet_.Find(key_), current_, kNow).grade, Grade::kLaggard);
 }
 
+// What is read of an Envoy counts beside what its stock agent says, and instead of nothing.
+TEST_F(FleetTest, AnEnvoyThatIsReadLiftsTheGradeOrHolds) {
+  const Target target{.bundle = current_.bundle, .authorities = {"aa"}, .accepted = "aa"};
+  Leaf leaf = LeafOf("01");
+  leaf.told = 4;
+  ASSERT_TRUE(fleet_.Issued(key_, Fleet::Purpose::kWorkload, leaf, kNow).ok());
+  Sighting seen{.envoy = Consumer{.id = "envoy",
+                                  .kind = ConsumerKind::kEnvoy,
+                                  .connected = true,
+                                  .acknowledged_leaf_serial = "00"},
+                .shown = LeafOf("00", "bb"),
+                .probes = {{.target = "10.0.0.1:8080", .authority = "aa"}}};
+  seen.envoy->acknowledged_bundle = {"lineage", 3};
+  const auto standing = [&] { return StandingOf(*fleet_.Find(key_), target, kNow); };
+  const auto grade = [&] { return Judge(*fleet_.Find(key_), current_, kNow).grade; };
+  const auto steps = [&](Grade told, Grade read) {
+    EXPECT_EQ(grade(), told);
+    fleet_.Saw(key_, seen, kNow);
+    EXPECT_THAT(standing().trusts, HasSubstr("has not acknowledged the bundle of sequence 4"));
+    EXPECT_THAT(standing().moved, HasSubstr("has not acknowledged the leaf 01"));
+    EXPECT_THAT(standing().proven, HasSubstr("no handshake with 10.0.0.1:8080"));
+    EXPECT_EQ(standing().agent, "") << "what the agent holds is its own";
+    Sighting right = seen;
+    right.envoy->acknowledged_bundle = {"lineage", 4};
+    right.shown = LeafOf("00");  // an earlier one of the same authority
+    right.probes[0].verdict = Probe::Verdict::kAccepted;
+    fleet_.Saw(key_, right, kNow);
+    EXPECT_TRUE(Complete(standing(), target));
+    EXPECT_TRUE(standing().probed);
+    EXPECT_EQ(grade(), read);
+    fleet_.Saw(key_, std::nullopt, kNow);
+    EXPECT_EQ(grade(), told);
+  };
+  steps(Grade::kTold, Grade::kAcknowledged);
+
+  const auto generation = fleet_.Connect(key_, kNow);
+  Report report;
+  report.bundle = {"lineage", 4};
+  report.consumers.push_back({.id = "stock-agent",
+                              .kind = ConsumerKind::kStockAgent,
+                              .connected = true,
+                              .acknowledged_bundle = {"lineage", 4}});
+  ASSERT_TRUE(fleet_.Fold(key_, *generation, report, kNow).ok());
+  steps(Grade::kAgentAcknowledged, Grade::kAcknowledged);
+
+  report.consumers[0].kind = ConsumerKind::kEnvoy;
+  report.leaf = LeafOf("01");
+  report.consumers[0].acknowledged_leaf_serial = "01";
+  ASSERT_TRUE(fleet_.Fold(key_, *generation, report, kNow).ok());
+  fleet_.Saw(key_, seen, kNow);
+  EXPECT_EQ(grade(), Grade::kAcknowledged) << "whose agent reports needs nobody to look";
+}
+
 }  // namespace
 }  // namespace capstan::fleet

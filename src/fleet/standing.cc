@@ -108,6 +108,18 @@ std::string ToldLacks(const Leaf& leaf, const Target& target) {
                       " with its last certificate, and has asked for none since");
 }
 
+// A stock agent's report, with what was read of its Envoy. Of leaves, not the serial matters but
+// whose they are: it may have one more since.
+Report WithSighting(Report report, const Sighting& sighting, const Target& target) {
+  report.probes = sighting.probes;
+  if (!sighting.envoy.has_value()) return report;
+  Consumer& envoy = report.consumers.emplace_back(*sighting.envoy);
+  if (target.authorities.contains(sighting.shown.authority)) {
+    envoy.acknowledged_leaf_serial = report.leaf.serial;
+  }
+  return report;
+}
+
 absl::Time LastEnd(const Workload& workload) {
   absl::Time end = std::max(workload.leaf.not_after, workload.credential.not_after);
   if (workload.report.has_value()) {
@@ -252,6 +264,14 @@ Standing StandingOf(const Workload& workload, const Target& target, absl::Time n
   if (IsTold(workload, now)) {
     standing.agent = standing.trusts = ToldLacks(workload.leaf, target);
     standing.moved = LeafLacks(workload.leaf, "leaf", target, now);
+    if (!workload.sighting.has_value()) return standing;
+    const Report seen = WithSighting({.leaf = workload.leaf}, *workload.sighting, target);
+    if (workload.sighting->envoy.has_value()) {
+      if (standing.trusts.empty()) standing.trusts = TrustLacks(seen, target);
+      if (standing.moved.empty()) standing.moved = MoveLacks(seen, target, "", now);
+    }
+    if (standing.moved.empty()) standing.moved = ServedLacks(seen, target);
+    standing.proven = ProofLacks(seen, target, standing.probed);
     return standing;
   }
   if (!standing.connected) {
@@ -272,7 +292,9 @@ Standing StandingOf(const Workload& workload, const Target& target, absl::Time n
     standing.agent = standing.trusts = standing.moved = "its agent has not reported yet";
     return standing;
   }
-  const Report& report = *workload.report;
+  const bool read = workload.stock() && workload.sighting.has_value();
+  const Report seen = read ? WithSighting(*workload.report, *workload.sighting, target) : Report();
+  const Report& report = read ? seen : *workload.report;
   const std::string error =
       report.last_error.empty() ? "" : absl::StrCat("; its agent says: ", report.last_error);
   standing.agent = AgentLacks(report, target, error);

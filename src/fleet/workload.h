@@ -78,6 +78,15 @@ struct Report {
   std::optional<int64_t> failed_verifications = std::nullopt;
 };
 
+// What was read of a stock agent's Envoy, which nobody reports: it stands until it is read anew or
+// gone.
+struct Sighting {
+  std::optional<Consumer> envoy;  // nullopt: what it holds is not to be read
+  Leaf shown;
+  std::vector<Probe> probes;
+  friend bool operator==(const Sighting&, const Sighting&) = default;
+};
+
 // What was told of failed handshakes first, since the consumer that counts them began.
 struct FirstFailed {
   int64_t failed = 0;
@@ -99,6 +108,7 @@ struct Workload {
   Leaf credential;
   std::optional<Report> report;              // of this connection, or the last one once that ended
   std::optional<Report> before;              // of the one before, until this one's first
+  std::optional<Sighting> sighting;          // of the Envoy of a stock agent, where it is read
   std::vector<std::string> known_consumers;  // from the durable record, until a report comes
   int64_t generation = 0;                    // of the stream that speaks for it; 0: not connected
   absl::Time last_seen = absl::InfinitePast();

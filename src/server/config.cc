@@ -123,6 +123,10 @@ void AddServiceAccounts(Settings& settings, Config& config) {
         return absl::OkStatus();
       },
       [&config] { return ToString(config.token_issuers); });
+  settings.Bool("read-stock-envoys",
+                "whether the Envoys of stock agents are read and probed, in pods with the label "
+                "capstan.dev/envoy",
+                &config.read_stock_envoys);
   settings.List("token-audiences", "audiences of which such a token must have one",
                 &config.token_audiences);
   settings.List("cluster-id",
@@ -469,6 +473,7 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> NeedsOf(const C
   if (secret.has_value()) needs.emplace_back("cacerts", config.cacerts);
   if (config.service_accounts) needs.emplace_back("service-accounts", "true");
   if (config.root_config_maps) needs.emplace_back("root-config-maps", "true");
+  if (config.read_stock_envoys) needs.emplace_back("read-stock-envoys", "true");
   if (!config.certificate_signer.empty()) {
     needs.emplace_back("certificate-signer", config.certificate_signer);
   }

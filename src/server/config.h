@@ -43,6 +43,7 @@ struct Config {
   std::string istiod;  // "HOST:PORT" of the istiod that takes the Secret of `cacerts`; "": none
   // Of them, those that ask in the name of pods on their node.
   std::vector<kube::ObjectName> trusted_node_accounts;
+  bool read_stock_envoys = false;
   bool root_config_maps = false;
   absl::Duration config_map_propagation = absl::Seconds(90);
   std::string certificate_signer;  // signer name of the requests that are answered; "": none are

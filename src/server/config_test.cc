@@ -135,6 +135,8 @@ TEST(ConfigTest, HowARotationIsWalked) {
 
 TEST(ConfigTest, ConfigMapsNeedAnApiServer) {
   EXPECT_FALSE(Load({})->config.root_config_maps);
+  EXPECT_THAT(std::string(Load({"--read-stock-envoys"}).status().message()),
+              HasSubstr("read-stock-envoys true needs a Kubernetes API"));
   EXPECT_THAT(std::string(Load({"--root-config-maps"}).status().message()),
               HasSubstr("--root-config-maps: root-config-maps true needs a Kubernetes API"));
   const std::string file = absl::StrCat(::testing::TempDir(), "/kubeconfig");

@@ -10,6 +10,7 @@
 #include "base/retry_after.h"
 #include "base/status.h"
 #include "base/version.h"
+#include "rpc/fields.h"
 #include "server/join_tokens.h"
 #include "server/messages.h"
 #include "server/observe.h"
@@ -470,7 +471,7 @@ absl::StatusOr<control::v1::CreateTokenResponse> ControlPlane::CreateToken(
                                          trust->version.sequence, random_, clock_.Now()));
   control::v1::CreateTokenResponse response;
   response.set_token(std::string(made.token.Reveal()));
-  SetTime(made.expires, response.mutable_expires());
+  rpc::SetTime(made.expires, response.mutable_expires());
   response.set_roots_pem(trust->bundle.ToPem());
   *response.mutable_bundle_version() = MessageOf(trust->version);
   response.set_server_spiffe_id(options_.keeper.serving_names.id.ToString());
@@ -489,7 +490,7 @@ control::v1::Status ControlPlane::GetStatus() {
   control::v1::Status status;
   status.set_version(kVersion);
   status.set_trust_domain(options_.trust_domain.name());
-  SetTime(now, status.mutable_time());
+  rpc::SetTime(now, status.mutable_time());
   *status.mutable_rotation_timer() = timer_.Message();
   std::map<std::string, int64_t> leaves;
   {
@@ -500,7 +501,7 @@ control::v1::Status ControlPlane::GetStatus() {
     status.set_listen_address(listen_address_);
     if (!source_error_.empty()) {
       status.mutable_source()->set_error(source_error_);
-      SetTime(source_error_since_, status.mutable_source()->mutable_error_since());
+      rpc::SetTime(source_error_since_, status.mutable_source()->mutable_error_since());
     }
     status.set_issuance_error(issuance_error_);
   }
@@ -519,7 +520,7 @@ control::v1::Status ControlPlane::GetStatus() {
     status.mutable_source()->set_kind(desired->source);
     status.mutable_source()->set_applied_digest(desired->applied() ? desired->digest : "");
     if (desired->applied())
-      SetTime(desired->applied_at, status.mutable_source()->mutable_last_applied());
+      rpc::SetTime(desired->applied_at, status.mutable_source()->mutable_last_applied());
   }
   if (options_.source) status.mutable_source()->set_path(options_.source->name());
   if (auto serving = keeper_.serving()) {

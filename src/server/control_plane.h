@@ -134,6 +134,10 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
                                  absl::Time now);
   absl::Status Remember(const authn::Caller& caller, const rpc::IssueRequest& request,
                         const fleet::Leaf& leaf, absl::Time now);
+  // What IssueProbe() does for a caller whom it believes; `whom` is for the log.
+  absl::StatusOr<std::vector<std::string>> SignProbe(const std::string& whom,
+                                                     const std::string& csr_pem,
+                                                     const std::string& authority_id);
   absl::StatusOr<std::vector<std::string>> IssueProbe(const authn::Caller& caller,
                                                       const std::string& csr_pem,
                                                       const std::string& authority_id) override;
@@ -147,6 +151,8 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
                                          const std::string& instance) override;
   absl::Status StockReported(const authn::Caller& caller, const std::string& instance,
                              int64_t generation, const rpc::StockReport& report) override;
+  // What was read of a stock agent's Envoy; nullopt: it is gone.
+  void Saw(const fleet::Key& key, std::optional<fleet::Sighting> sighting);
   std::shared_ptr<const pcds::Resource> stock_roots() const override { return stock_.Get(); }
   double issue_budget() const override;
   std::shared_ptr<const fleet::v1::TrustUpdate> update() const override;
@@ -212,9 +218,6 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   void PublishUpdate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(publishing_);
   void PublishStockRoots(const trust::TrustState& trust) ABSL_EXCLUSIVE_LOCKS_REQUIRED(publishing_);
   void RefreshProbing();
-  absl::StatusOr<std::vector<std::string>> SignProbe(const authn::Caller& caller,
-                                                     const std::string& csr_pem,
-                                                     const std::string& authority_id);
   absl::StatusOr<control::v1::Rotation> BeginRotation(
       const control::v1::StartRotationRequest& request, Offered offered);
   std::optional<rotation::TimerFacts> TimerFactsAt(absl::Time now);

@@ -223,7 +223,12 @@ absl::Status ControlPlane::RememberIssued(const store::PopulationRecord& record)
 absl::StatusOr<std::vector<std::string>> ControlPlane::IssueProbe(const authn::Caller& caller,
                                                                   const std::string& csr_pem,
                                                                   const std::string& authority_id) {
-  absl::StatusOr<std::vector<std::string>> chain = SignProbe(caller, csr_pem, authority_id);
+  absl::StatusOr<std::vector<std::string>> chain =
+      caller.proof == authn::Caller::Proof::kCertificate
+          ? SignProbe(caller.id.ToString(), csr_pem, authority_id)
+          : absl::PermissionDeniedError(
+                "a probe certificate needs a client certificate: a join "
+                "token is good for one only");
   if (!chain.ok()) {
     log::Warn("a probe certificate was refused", {{"spiffe_id", caller.id.ToString()},
                                                   {"authority", authority_id},
@@ -233,14 +238,10 @@ absl::StatusOr<std::vector<std::string>> ControlPlane::IssueProbe(const authn::C
 }
 
 // No expiry is reserved for it and no record kept: no workload shows it, and it is gone in minutes.
-absl::StatusOr<std::vector<std::string>> ControlPlane::SignProbe(const authn::Caller& caller,
+absl::StatusOr<std::vector<std::string>> ControlPlane::SignProbe(const std::string& whom,
                                                                  const std::string& csr_pem,
                                                                  const std::string& authority_id) {
   CAPSTAN_RETURN_IF_ERROR(CheckMaySign());
-  if (caller.proof != authn::Caller::Proof::kCertificate) {
-    return absl::PermissionDeniedError(
-        "a probe certificate needs a client certificate: a join token is good for one only");
-  }
   CAPSTAN_ASSIGN_OR_RETURN(trust::AuthorityId id, trust::AuthorityId::Parse(authority_id));
   {
     absl::MutexLock lock(&publishing_);
@@ -261,9 +262,8 @@ absl::StatusOr<std::vector<std::string>> ControlPlane::SignProbe(const authn::Ca
   for (const x509::Certificate& link : issuer->authority().intermediates) {
     chain.push_back(link.ToPem());
   }
-  log::Debug("issued a probe certificate", {{"spiffe_id", caller.id.ToString()},
-                                            {"authority", id.hex()},
-                                            {"serial", issued.leaf.serial().ToHex()}});
+  log::Debug("issued a probe certificate",
+             {{"for", whom}, {"authority", id.hex()}, {"serial", issued.leaf.serial().ToHex()}});
   return chain;
 }
 

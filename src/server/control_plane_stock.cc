@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stock agents tell on their ADS streams.
+// What stock agents tell on their ADS streams, and what is read of their Envoys.
 #include "base/log.h"
 #include "base/status.h"
 #include "server/control_plane.h"
@@ -32,6 +32,12 @@ absl::Status ControlPlane::StockReported(const authn::Caller& caller, const std:
     folded.last_error = absl::StrCat("it refused the roots: ", report.refusal);
   }
   return TakeReport(KeyOf(caller, instance), generation, std::move(folded));
+}
+
+void ControlPlane::Saw(const fleet::Key& key, std::optional<fleet::Sighting> sighting) {
+  absl::MutexLock lock(&mutex_);
+  fleet_.Saw(key, std::move(sighting), clock_.Now());
+  AdvanceSoon();
 }
 
 void ControlPlane::PublishStockRoots(const trust::TrustState& trust) {

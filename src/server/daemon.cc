@@ -36,6 +36,7 @@
 #include "server/directory_watcher.h"
 #include "server/host.h"
 #include "server/istiod_keeper.h"
+#include "server/stock_envoys.h"
 #include "server/story.h"
 #include "store/sqlite_store.h"
 
@@ -187,6 +188,7 @@ class Daemon {
   void MakeSource();
   void KeepConfigMaps();
   void SignRequests();
+  void ReadStockEnvoys();
   void Follow();
   absl::Status FirstCa();
   HttpResponse Readiness() const;
@@ -217,6 +219,7 @@ class Daemon {
   std::shared_ptr<authn::NodeProxies> node_proxies_;          // null: there are none
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<cluster::RootConfigMapKeeper> root_config_maps_;  // null: they are not looked at
+  std::unique_ptr<StockEnvoys> stock_envoys_;                       // null: they are not looked at
   std::unique_ptr<IstiodKeeper> istiod_;                            // null: there is none beside us
   std::unique_ptr<cluster::CertificateSigner> signer_;              // null: no requests are signed
   std::unique_ptr<CaFollower> follower_;
@@ -351,6 +354,13 @@ void Daemon::SignRequests() {
                                           config_.max_ttl});
 }
 
+void Daemon::ReadStockEnvoys() {
+  if (!config_.read_stock_envoys) return;
+  const auto trust_domain = spiffe::TrustDomain::Parse(config_.trust_domain);
+  stock_envoys_ = std::make_unique<StockEnvoys>(
+      *kube_, *plane_, clock_, metrics_, StockEnvoys::Options{.trust_domain = *trust_domain});
+}
+
 void Daemon::Follow() {
   if (source_ == nullptr) return;
   const CaFollower::Offer offer = [this](const absl::StatusOr<trust::CaFiles>& files) {
@@ -481,6 +491,7 @@ void Daemon::Shutdown() {
   http_.reset();
   if (background_ != nullptr) background_->Stop();
   server_.reset();
+  stock_envoys_.reset();
   istiod_.reset();
   root_config_maps_.reset();
   if (plane_ == nullptr) return;
@@ -507,6 +518,7 @@ absl::Status Daemon::Run() {
     if (!WaitForCa()) return absl::OkStatus();
     CAPSTAN_RETURN_IF_ERROR(StartServer());
     SignRequests();
+    ReadStockEnvoys();
     WaitForTheEnd();
     return absl::OkStatus();
   }();

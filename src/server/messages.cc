@@ -3,6 +3,7 @@
 
 #include "absl/strings/escaping.h"
 #include "base/strings.h"
+#include "rpc/fields.h"
 
 namespace capstan::server {
 namespace {
@@ -83,18 +84,6 @@ fleet::Probe::Verdict VerdictOf(fleet::v1::ProbeResult::Verdict verdict) {
   }
 }
 
-fleet::Probe ProbeOf(const fleet::v1::ProbeResult& message) {
-  fleet::Probe probe;
-  probe.target = message.target();
-  probe.authority = message.authority_id();
-  probe.verdict = VerdictOf(message.verdict());
-  probe.detail = message.detail();
-  if (message.has_at()) probe.at = TimeOf(message.at());
-  probe.bundle = VersionOf(message.bundle());
-  if (message.has_served_leaf()) probe.served = LeafOf(message.served_leaf());
-  return probe;
-}
-
 void Fill(const fleet::Consumer& consumer, fleet::v1::Consumer* message) {
   message->set_id(consumer.id);
   message->set_kind(KindMessage(consumer.kind));
@@ -106,36 +95,42 @@ void Fill(const fleet::Consumer& consumer, fleet::v1::Consumer* message) {
   }
   message->set_acknowledged_leaf_serial(consumer.acknowledged_leaf_serial);
   if (consumer.acknowledged_at != absl::InfinitePast()) {
-    SetTime(consumer.acknowledged_at, message->mutable_acknowledged_at());
+    rpc::SetTime(consumer.acknowledged_at, message->mutable_acknowledged_at());
   }
   if (consumer.last_nack.has_value()) {
     message->mutable_last_nack()->set_resource(consumer.last_nack->resource);
     message->mutable_last_nack()->set_message(consumer.last_nack->message);
-    SetTime(consumer.last_nack->at, message->mutable_last_nack()->mutable_at());
+    rpc::SetTime(consumer.last_nack->at, message->mutable_last_nack()->mutable_at());
   }
 }
 
 void Fill(const rotation::ReissuePlan& plan, const trust::AuthorityId& issuer,
           fleet::v1::Renewal* message) {
   message->set_authority_id(issuer.hex());
-  SetTime(plan.window.start, message->mutable_start());
+  rpc::SetTime(plan.window.start, message->mutable_start());
   if (plan.window.length <= absl::ZeroDuration()) return;
   SetDuration(plan.window.length, message->mutable_window());
-  for (const absl::Time bound : plan.window.bounds) SetTime(bound, message->add_expiry_bounds());
+  for (const absl::Time bound : plan.window.bounds)
+    rpc::SetTime(bound, message->add_expiry_bounds());
 }
 
 }  // namespace
 
-void SetTime(absl::Time time, google::protobuf::Timestamp* message) {
-  const int64_t seconds = absl::ToUnixSeconds(time);
-  message->set_seconds(seconds);
-  message->set_nanos(
-      static_cast<int32_t>(absl::ToInt64Nanoseconds(time - absl::FromUnixSeconds(seconds))));
-}
-
 void SetDuration(absl::Duration duration, google::protobuf::Duration* message) {
   message->set_seconds(absl::IDivDuration(duration, absl::Seconds(1), &duration));
   message->set_nanos(static_cast<int32_t>(absl::ToInt64Nanoseconds(duration)));
+}
+
+fleet::Probe ProbeOf(const fleet::v1::ProbeResult& message) {
+  fleet::Probe probe;
+  probe.target = message.target();
+  probe.authority = message.authority_id();
+  probe.verdict = VerdictOf(message.verdict());
+  probe.detail = message.detail();
+  if (message.has_at()) probe.at = TimeOf(message.at());
+  probe.bundle = VersionOf(message.bundle());
+  if (message.has_served_leaf()) probe.served = LeafOf(message.served_leaf());
+  return probe;
 }
 
 fleet::Report ReportOf(const fleet::v1::Report& message) {
@@ -169,8 +164,9 @@ fleet::v1::Leaf MessageOf(const fleet::Leaf& leaf) {
   message.set_serial(leaf.serial);
   message.set_authority_id(leaf.authority);
   if (leaf.not_before != absl::InfinitePast())
-    SetTime(leaf.not_before, message.mutable_not_before());
-  if (leaf.not_after != absl::InfinitePast()) SetTime(leaf.not_after, message.mutable_not_after());
+    rpc::SetTime(leaf.not_before, message.mutable_not_before());
+  if (leaf.not_after != absl::InfinitePast())
+    rpc::SetTime(leaf.not_after, message.mutable_not_after());
   return message;
 }
 
@@ -201,8 +197,8 @@ control::v1::Root RootMessage(const x509::Certificate& root) {
   message.set_subject_key_id(trust::AuthorityId::Of(root).hex());
   message.set_subject(root.Subject());
   message.set_serial(root.serial().ToHex());
-  SetTime(root.not_before(), message.mutable_not_before());
-  SetTime(root.not_after(), message.mutable_not_after());
+  rpc::SetTime(root.not_before(), message.mutable_not_before());
+  rpc::SetTime(root.not_after(), message.mutable_not_after());
   return message;
 }
 
@@ -215,11 +211,11 @@ control::v1::Authority AuthorityMessage(const rotation::Standing& standing,
   message.set_subject(certificate.Subject());
   message.set_issuer(certificate.Issuer());
   message.set_serial(certificate.serial().ToHex());
-  SetTime(certificate.not_before(), message.mutable_not_before());
-  SetTime(certificate.not_after(), message.mutable_not_after());
+  rpc::SetTime(certificate.not_before(), message.mutable_not_before());
+  rpc::SetTime(certificate.not_after(), message.mutable_not_after());
   message.set_root_fingerprint(standing.authority.root.FingerprintHex());
   if (standing.reserved_until != absl::InfinitePast()) {
-    SetTime(standing.reserved_until, message.mutable_last_leaf_expiry_reserved());
+    rpc::SetTime(standing.reserved_until, message.mutable_last_leaf_expiry_reserved());
   }
   message.set_unexpired_leaves(unexpired_leaves);
   return message;
@@ -248,8 +244,10 @@ control::v1::Workload WorkloadMessage(const fleet::Key& key, const fleet::Worklo
   } else {
     for (const std::string& id : workload.known_consumers) message.add_consumers()->set_id(id);
   }
+  if (workload.sighting.has_value() && workload.sighting->envoy.has_value())
+    Fill(*workload.sighting->envoy, message.add_consumers());
   if (workload.last_seen != absl::InfinitePast())
-    SetTime(workload.last_seen, message.mutable_last_seen());
+    rpc::SetTime(workload.last_seen, message.mutable_last_seen());
   const fleet::Judgement judgement = fleet::Judge(workload, current, now);
   message.set_state(std::string(fleet::GradeName(judgement.grade)));
   message.set_why(judgement.why);

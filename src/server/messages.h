@@ -16,6 +16,7 @@ namespace capstan::server {
 
 // Between the wire's messages and values. Reports were checked at the border (rpc/report_check.h).
 fleet::Report ReportOf(const fleet::v1::Report& message);
+fleet::Probe ProbeOf(const fleet::v1::ProbeResult& message);
 fleet::v1::BundleVersion MessageOf(const trust::BundleVersion& version);
 fleet::v1::Leaf MessageOf(const fleet::Leaf& leaf);
 // `plan`: how leaves move to `signer`, who signs for its receivers; nullopt: none is to be
@@ -29,7 +30,6 @@ control::v1::Authority AuthorityMessage(const rotation::Standing& standing,
                                         int64_t unexpired_leaves);
 control::v1::Workload WorkloadMessage(const fleet::Key& key, const fleet::Workload& workload,
                                       const fleet::Current& current, absl::Time now);
-void SetTime(absl::Time time, google::protobuf::Timestamp* message);
 void SetDuration(absl::Duration duration, google::protobuf::Duration* message);
 
 }  // namespace capstan::server

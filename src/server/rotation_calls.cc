@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "rotation/plan.h"
 #include "rotation/preflight.h"
+#include "rpc/fields.h"
 #include "server/built_in_ca.h"
 #include "server/ca_directory.h"
 #include "server/control_plane.h"
@@ -50,7 +51,7 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::GetRotation() {
   const absl::Time now = clock_.Now();
   control::v1::Rotation message =
       view.has_value() ? RotationMessage(*view, now) : control::v1::Rotation();
-  SetTime(now, message.mutable_time());
+  rpc::SetTime(now, message.mutable_time());
   *message.mutable_timer() = timer_.Message();
   const std::shared_ptr<const Issuers> issuers = keeper_.issuers();
   if (!view.has_value() || view->record.finished() || issuers == nullptr) return message;
@@ -61,7 +62,7 @@ absl::StatusOr<control::v1::Rotation> ControlPlane::GetRotation() {
   const std::optional<rotation::ReissuePlan>& plan =
       issuers->canary.has_value() ? plans.canary : plans.everybody;
   if (plan.has_value() && plan->eta() > now) {
-    SetTime(plan->eta(), message.mutable_progress()->mutable_eta());
+    rpc::SetTime(plan->eta(), message.mutable_progress()->mutable_eta());
   }
   return message;
 }

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "rpc/fields.h"
 #include "server/messages.h"
 
 namespace capstan::server {
@@ -63,7 +64,7 @@ control::v1::Holder HolderMessage(const rotation::Holder& holder) {
   message.set_kind(std::string(rotation::HolderKindName(holder.kind)));
   message.set_name(holder.name);
   message.set_why(holder.why);
-  if (holder.until != absl::InfiniteFuture()) SetTime(holder.until, message.mutable_until());
+  if (holder.until != absl::InfiniteFuture()) rpc::SetTime(holder.until, message.mutable_until());
   return message;
 }
 
@@ -110,9 +111,9 @@ control::v1::Rotation RotationMessage(const store::RotationRecord& record,
   message.set_number(record.number);
   message.set_state(StateOf(record));
   message.set_phase(record.phase);
-  SetTime(record.started_at, message.mutable_started());
-  SetTime(record.phase_since, message.mutable_phase_since());
-  if (record.finished()) SetTime(record.finished_at, message.mutable_finished());
+  rpc::SetTime(record.started_at, message.mutable_started());
+  rpc::SetTime(record.phase_since, message.mutable_phase_since());
+  if (record.finished()) rpc::SetTime(record.finished_at, message.mutable_finished());
   message.set_source(record.source);
   message.set_from_issuer(record.from_issuer);
   message.set_to_issuer(record.to_issuer);
@@ -132,9 +133,9 @@ control::v1::Rotation RotationMessage(const store::RotationRecord& record,
     control::v1::Exemption& out = *message.add_exempt();
     out.set_name(exemption.name);
     out.set_why(exemption.why);
-    SetTime(exemption.at, out.mutable_at());
+    rpc::SetTime(exemption.at, out.mutable_at());
   }
-  SetTime(now, message.mutable_time());
+  rpc::SetTime(now, message.mutable_time());
   return message;
 }
 
@@ -165,7 +166,7 @@ control::v1::ListRotationsResponse RotationsMessage(const store::Store::Rotation
   }
   for (const store::JournalEntry& entry : journal) {
     control::v1::ListRotationsResponse::Entry& out = *message.add_journal();
-    SetTime(entry.at, out.mutable_at());
+    rpc::SetTime(entry.at, out.mutable_at());
     out.set_kind(entry.kind);
     out.set_why(entry.why);
     out.set_rotation(entry.rotation);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "base/strings.h"
+#include "rpc/fields.h"
 #include "server/messages.h"
 
 namespace capstan::server {
@@ -105,8 +106,8 @@ control::v1::RotationTimer RotationTimer::Message() const {
   message.set_why(decision_.why);
   if (decision_.due == absl::InfiniteFuture()) return message;
   message.set_target(std::string(rotation::TimerTargetName(decision_.target)));
-  SetTime(decision_.due, message.mutable_due());
-  if (decision_.at != absl::InfiniteFuture()) SetTime(decision_.at, message.mutable_at());
+  rpc::SetTime(decision_.due, message.mutable_due());
+  if (decision_.at != absl::InfiniteFuture()) rpc::SetTime(decision_.at, message.mutable_at());
   message.set_command(decision_.command);
   message.set_failures(failures_);
   message.set_last_error(last_error_);

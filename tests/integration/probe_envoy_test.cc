@@ -12,13 +12,13 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "agent/prober.h"
 #include "authn/test_pki.h"
 #include "base/event_loop.h"
 #include "base/files.h"
 #include "envoy/admin.h"
 #include "envoy/bootstrap.h"
 #include "mesh/process.h"
+#include "probe/prober.h"
 #include "rpc/sds_server.h"
 #include "x509/csr.h"
 
@@ -92,14 +92,14 @@ class ProbeEnvoyTest : public ::testing::Test {
                                         .log_path = folder_ + "/envoy.log"}));
     loop_.RunAndWait([&] {
       prober_.emplace(
-          Prober::Options{.seed = "instance",
-                          .trust_domain = Must(spiffe::TrustDomain::Parse("cluster.local")),
-                          .targets = {{"127.0.0.1", probe_port_, "", alpn},
-                                      {"127.0.0.1", closed_port_, "", {}}},
-                          .policy = {.spread = absl::ZeroDuration(),
-                                     .unproven = absl::Seconds(1),
-                                     .proven = absl::Seconds(2)}},
-          Prober::Ports{
+          probe::Prober::Options{.seed = "instance",
+                                 .trust_domain = Must(spiffe::TrustDomain::Parse("cluster.local")),
+                                 .targets = {{"127.0.0.1", probe_port_, "", alpn},
+                                             {"127.0.0.1", closed_port_, "", {}}},
+                                 .policy = {.spread = absl::ZeroDuration(),
+                                            .unproven = absl::Seconds(1),
+                                            .proven = absl::Seconds(2)}},
+          probe::Prober::Ports{
               .executor = loop_,
               .blocking = blocking_,
               .clock = RealClock(),
@@ -143,7 +143,7 @@ class ProbeEnvoyTest : public ::testing::Test {
   }
   void TellConsumers() {
     if (!prober_) return;
-    std::set<ProbedConsumer> connected;
+    std::set<probe::ProbedConsumer> connected;
     for (const sds::ConsumerReport& consumer : sds_->Consumers()) {
       if (!consumer.connected) continue;
       connected.insert(
@@ -152,7 +152,7 @@ class ProbeEnvoyTest : public ::testing::Test {
     prober_->OnConsumers(std::move(connected));
   }
   void Ask(const std::vector<const TestCa*>& accepted, const std::vector<const TestCa*>& refused) {
-    Probing probing;
+    probe::Probing probing;
     for (const TestCa* ca : accepted) probing.accepted.push_back(Id(*ca));
     for (const TestCa* ca : refused) probing.refused.push_back(Id(*ca));
     loop_.RunAndWait([&] { prober_->OnProbing(probing); });
@@ -202,7 +202,7 @@ class ProbeEnvoyTest : public ::testing::Test {
   int closed_port_ = 0;
   std::unique_ptr<rpc::SdsServer> sds_;
   std::unique_ptr<mesh::Process> envoy_;
-  std::optional<Prober> prober_;
+  std::optional<probe::Prober> prober_;
 };
 
 TEST_F(ProbeEnvoyTest, SeesWhatAnEnvoyTrustsThroughARotation) {

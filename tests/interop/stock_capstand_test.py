@@ -5,6 +5,7 @@
     stock_capstand_test.py CAPSTAN CAPSTAND ENVOY CAPSTAN_AGENT
 """
 
+import os
 import pathlib
 import signal
 import sys
@@ -52,6 +53,25 @@ class StockCapstandTest(stock_mesh.StockMesh):
             self.wait_for_the_end()
         # By its nature such an agent asks anew whenever the bytes of its roots change: three times.
         self.assertLessEqual(self.capstand.signed() - signed, 3 * len(self.pods))
+        self.check_requests()
+
+    def test_an_envoy_that_is_read_holds_what_its_agent_would_let_pass(self):
+        self.start(self.folder / "A" / "ca", lambda folder, account: Pod(folder, self.capstand, account, read=True),
+                   "--read-stock-envoys")  # fmt: skip
+        eventually("both are acknowledged by what their Envoys hold", lambda: self.capstand.fleet("acknowledged") == 2)
+        envoy = self.pods["httpbin"].envoy_pid()
+        os.kill(envoy, signal.SIGSTOP)
+        self.rotate()
+        eventually("the gate waits for that Envoy alone", lambda: (
+            "Envoy app/httpbin-1 has not acknowledged the bundle" in self.capstand.capstan("rotate", "explain", codes=range(100))
+            and all("/sa/httpbin#" in name for name in self.capstand.holders())))  # fmt: skip
+        self.assertEqual(self.capstand.rotation()["phase"], "both-trusted")
+        self.assertIn("cannot be read", self.capstand.log.read_text())
+        os.kill(envoy, signal.SIGCONT)
+        eventually("it answers again", self.pods["httpbin"].answers)
+        with Repeated(self.call, 0.05):
+            self.wait_for_the_end()
+        self.assertRegex(self.capstand.log.read_text(), r'\tprobed\t.*verdict=ACCEPTED')
         self.check_requests()
 
     def test_slowly(self):

@@ -107,15 +107,15 @@ class Istiod(Part):
 class PilotAgent(Part):
     """A pod of a service account: a real pilot-agent, with a token the API server made.
 
-    Without `envoy` the agent starts none and writes its certificate to `certificates` (key.pem,
+    With `pod`, the token is bound to the Pod of that name. Without `envoy` the agent starts none and writes its certificate to `certificates` (key.pem,
     cert-chain.pem, root-cert.pem). With it, `envoy` is what the agent starts in Envoy's place, and
     gets certificates from the agent's SDS socket.
     """
 
     def __init__(self, folder: pathlib.Path, istiod: Istiod, namespace: str, account: str, root: bytes,
-                 envoy: pathlib.Path | None = None, **variables: str):
+                 envoy: pathlib.Path | None = None, pod: str = "", **variables: str):
         self.folder, self.istiod = folder, istiod
-        self.namespace, self.account = namespace, account
+        self.namespace, self.account, self.pod = namespace, account, pod
         self.certificates = folder / "certificates"
         self.log = folder / "pilot-agent.log"
         self.write("var/run/secrets/istio/root-cert.pem", root)
@@ -152,7 +152,7 @@ class PilotAgent(Part):
         new.replace(file)
 
     def renew_token(self):
-        token = self.istiod.cluster.token(self.namespace, self.account)
+        token = self.istiod.cluster.token(self.namespace, self.account, pod=self.pod)
         self.write("var/run/secrets/tokens/istio-token", token.encode())
 
     def start(self):

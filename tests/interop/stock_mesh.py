@@ -206,10 +206,11 @@ class Envoy:
 class Pod(Part, Envoy):
     """A stock pod: a pilot-agent, and the Envoy that it starts.
 
-    `discovery`, an Istiod or a Capstand, is the agent's discoveryAddress; `ca`, another one, its CA_ADDR.
+    `discovery`, an Istiod or a Capstand, is the agent's discoveryAddress; `ca`, another one, its CA_ADDR. One that is to
+    be `read` has an object of the API server's, by which capstand finds its Envoy.
     """
 
-    def __init__(self, folder: pathlib.Path, discovery, account: str, ca=None, **variables: str):
+    def __init__(self, folder: pathlib.Path, discovery, account: str, ca=None, read: bool = False, **variables: str):
         pod = folder / "pod"
         Envoy.__init__(self, folder, account, pod / "var/run/secrets/workload-spiffe-uds/socket",
                        pod / "etc/istio/proxy/XDS")  # fmt: skip
@@ -219,7 +220,12 @@ class Pod(Part, Envoy):
         script.chmod(0o755)
         if ca is not None:
             variables["CA_ADDR"] = f"localhost:{ca.port}"
-        self.agent = stock_istio.PilotAgent(pod, discovery, NAMESPACE, account, self.config_map(), script, **variables)
+        if read:
+            self.cluster.create_pod(NAMESPACE, f"{account}-1", account, "127.0.0.1", labels={"capstan.dev/envoy": "read"},
+                                    annotations={"capstan.dev/envoy-admin": str(self.admin),
+                                                 "capstan.dev/envoy-probe": str(self.inbound)})  # fmt: skip
+        self.agent = stock_istio.PilotAgent(pod, discovery, NAMESPACE, account, self.config_map(), script,
+                                            f"{account}-1" if read else "", **variables)  # fmt: skip
         self.process, self.log = self.agent.process, self.agent.log
 
     def config_map(self) -> bytes:

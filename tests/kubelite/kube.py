@@ -56,10 +56,19 @@ class Cluster:
     def create_account(self, namespace: str, name: str):
         self.kubectl("-n", namespace, "create", "serviceaccount", name)
 
-    def token(self, namespace: str, account: str, audience: str = "istio-ca", duration: str = "1h") -> str:
+    def token(self, namespace: str, account: str, audience: str = "istio-ca", duration: str = "1h", pod: str = "") -> str:
         """A token of a service account, by TokenRequest, as a kubelet would mount it into a pod."""
+        bound = ["--bound-object-kind=Pod", f"--bound-object-name={pod}"] if pod else []
         return self.kubectl("-n", namespace, "create", "token", account, f"--audience={audience}",
-                            f"--duration={duration}").strip()
+                            f"--duration={duration}", *bound).strip()
+
+    def create_pod(self, namespace: str, name: str, account: str, address: str, **metadata):
+        """One that no kubelet runs; `metadata` are its labels and annotations."""
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace, **metadata},
+               "spec": {"serviceAccountName": account, "containers": [{"name": "c", "image": "none"}]}}
+        self.kubectl("create", "-f", "-", stdin=json.dumps(pod))
+        status = {"status": {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}}
+        self.kubectl("-n", namespace, "patch", "pod", name, "--subresource=status", "--type=merge", "-p", json.dumps(status))
 
     def kubeconfig_of(self, namespace: str, account: str) -> pathlib.Path:
         """For a program that is to be this service account and nobody else, by a token of four hours."""

@@ -8,11 +8,11 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "agent/probe_machine.h"
-#include "agent/probe_target.h"
 #include "base/clock.h"
 #include "base/executor.h"
 #include "capstan/fleet/v1/fleet.pb.h"
+#include "probe/machine.h"
+#include "probe/target.h"
 #include "rpc/ca_client.h"
 #include "spiffe/spiffe_id.h"
 #include "trust/bundle.h"
@@ -20,7 +20,10 @@
 #include "x509/handshake.h"
 #include "x509/key.h"
 
-namespace capstan::agent {
+namespace capstan::probe {
+
+// What an update says is to be probed. InvalidArgument: it is not to be understood, or too much.
+absl::StatusOr<Probing> ProbingOf(const fleet::v1::Probing& message);
 
 // What the end of a handshake means. That there was none says nothing about trust: kUnreachable, or
 // kSilent where the peer did not answer in time or wants no certificate.
@@ -88,4 +91,4 @@ class Prober {
   std::shared_ptr<char> alive_ = std::make_shared<char>();
 };
 
-}  // namespace capstan::agent
+}  // namespace capstan::probe

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/probe_machine.h"
+#include "probe/machine.h"
 
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "base/jitter.h"
 
-namespace capstan::agent {
+namespace capstan::probe {
 namespace {
 
 using fleet::v1::ProbeResult;
@@ -258,4 +258,4 @@ std::vector<ProbeMachine::Result> ProbeMachine::results(Instant now) const {
   return all;
 }
 
-}  // namespace capstan::agent
+}  // namespace capstan::probe

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/probe_target.h"
+#include "probe/target.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,11 +7,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "agent/options.h"
-#include "base/files.h"
-#include "base/random.h"
 
-namespace capstan::agent {
+namespace capstan::probe {
 namespace {
 
 using ::testing::ElementsAre;
@@ -68,32 +65,6 @@ TEST(ProbeTargetTest, SaysWhichPartIsWrong) {
               HasSubstr("at most 16"));
 }
 
-TEST(ProbeTargetTest, ComesFromFlagVariableAndFile) {
-  const auto load = [](std::vector<const char*> argv, const std::string& variable) {
-    argv.insert(argv.begin(), "capstan-agent");
-    Options options;
-    auto loaded = LoadOptions(
-        static_cast<int>(argv.size()), argv.data(),
-        [&](const std::string& name) -> std::optional<std::string> {
-          if (name != "CAPSTAN_AGENT_PROBE" || variable.empty()) {
-            return std::nullopt;
-          }
-          return variable;
-        },
-        options);
-    EXPECT_TRUE(loaded.ok()) << loaded.status();
-    return Joined(options.probes);
-  };
-  EXPECT_EQ(load({"--probe", "a:1,sni=x", "--probe=b:2"}, ""), "a:1,sni=x,b:2");
-  EXPECT_EQ(load({}, "a:1,sni=x,b:2"), "a:1,sni=x,b:2");
-  const std::string file = absl::StrCat(::testing::TempDir(), "/", SystemRandom().Uuid(), ".yaml");
-  ASSERT_TRUE(
-      WriteFileAtomically(file, "probe: [\"a:1,sni=x\", \"b:2\"]\n", 0600, Overwrite::kRefuse)
-          .ok());
-  EXPECT_EQ(load({"--config", file.c_str()}, ""), "a:1,sni=x,b:2");
-  EXPECT_EQ(load({}, ""), "");
-}
-
 RC_GTEST_PROP(ProbeTargetTest, AnyTextIsReadOrRefusedWithAReason, (const std::string& text)) {
   const auto targets = ParseProbeTargets(text);
   if (!targets.ok()) {
@@ -104,4 +75,4 @@ RC_GTEST_PROP(ProbeTargetTest, AnyTextIsReadOrRefusedWithAReason, (const std::st
 }
 
 }  // namespace
-}  // namespace capstan::agent
+}  // namespace capstan::probe

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/probe_target.h"
+#include "probe/target.h"
 
 #include <algorithm>
 #include <utility>
@@ -8,7 +8,7 @@
 #include "base/status.h"
 #include "base/strings.h"
 
-namespace capstan::agent {
+namespace capstan::probe {
 namespace {
 
 constexpr size_t kMostHost = 253;  // of a DNS name
@@ -101,4 +101,4 @@ absl::StatusOr<std::vector<ProbeTarget>> ParseProbeTargets(std::string_view text
   return targets;
 }
 
-}  // namespace capstan::agent
+}  // namespace capstan::probe

@@ -7,7 +7,7 @@
 
 #include "absl/status/statusor.h"
 
-namespace capstan::agent {
+namespace capstan::probe {
 
 inline constexpr size_t kMostProbeTargets = 16;
 
@@ -28,4 +28,4 @@ std::string ToString(const ProbeTarget& target);
 // kMostProbeTargets.
 absl::StatusOr<std::vector<ProbeTarget>> ParseProbeTargets(std::string_view text);
 
-}  // namespace capstan::agent
+}  // namespace capstan::probe

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/prober.h"
+#include "probe/prober.h"
 
 #include <arpa/inet.h>
 #include <gmock/gmock.h>
@@ -16,7 +16,7 @@
 #include "base/status.h"
 #include "x509/csr.h"
 
-namespace capstan::agent {
+namespace capstan::probe {
 namespace {
 
 using authn::testing::LeafSpec;
@@ -245,4 +245,4 @@ RC_GTEST_PROP(ProberProperty, GarbageFromATargetIsNeverDistrust, ()) {
 }
 
 }  // namespace
-}  // namespace capstan::agent
+}  // namespace capstan::probe

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // When to try which handshake with the workload's consumers, as a machine: events in, actions out,
-// no I/O. The driver beside it (agent/prober.h) performs the actions.
+// no I/O. The driver beside it (probe/prober.h) performs the actions.
 #pragma once
 
 #include <deque>
@@ -18,7 +18,7 @@
 #include "trust/authority.h"
 #include "trust/bundle.h"
 
-namespace capstan::agent {
+namespace capstan::probe {
 
 // Under which authorities handshakes are to be tried, as the control plane says.
 struct Probing {
@@ -183,4 +183,4 @@ class ProbeMachine {
   int rounds_ = 0;
 };
 
-}  // namespace capstan::agent
+}  // namespace capstan::probe

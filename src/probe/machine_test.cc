@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/probe_machine.h"
+#include "probe/machine.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -9,7 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 
-namespace capstan::agent {
+namespace capstan::probe {
 namespace {
 
 using fleet::v1::ProbeResult;
@@ -399,4 +399,4 @@ RC_GTEST_PROP(ProbeMachineProperty, AnyOrderOfEvents, ()) {
 }
 
 }  // namespace
-}  // namespace capstan::agent
+}  // namespace capstan::probe

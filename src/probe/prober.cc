@@ -1,24 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "agent/prober.h"
+#include "probe/prober.h"
 
 #include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "agent/report.h"
 #include "base/log.h"
 #include "base/status.h"
 #include "issuance/issue.h"
 #include "lifecycle/check_answer.h"
+#include "rpc/fields.h"
 #include "x509/csr.h"
 
-namespace capstan::agent {
+namespace capstan::probe {
 namespace {
 
 using fleet::v1::ProbeResult;
 using trust::AuthorityId;
 
 constexpr absl::Duration kLongestCall = absl::Seconds(10);
+constexpr size_t kMostDetail = 300;  // of a result
 
 // A server that waits for a request is made to speak by one that it answers itself and hands on to
 // nobody: a malformed line of HTTP/1, or HTTP/2's preface with empty settings.
@@ -68,7 +69,54 @@ ProbeResult::Verdict VerdictOf(const absl::Status& failure) {
   return ProbeResult::UNREACHABLE;
 }
 
+ProbeResult MessageOf(const std::string& target, const std::string& authority,
+                      const ProbeOutcome& outcome) {
+  ProbeResult out;
+  out.set_target(target);
+  out.set_authority_id(authority);
+  out.set_verdict(outcome.verdict);
+  out.set_detail(rpc::FieldText(outcome.detail, kMostDetail));
+  if (outcome.at != absl::InfinitePast()) rpc::SetTime(outcome.at, out.mutable_at());
+  if (!outcome.bundle.empty()) {
+    out.mutable_bundle()->set_lineage(outcome.bundle.lineage);
+    out.mutable_bundle()->set_sequence(outcome.bundle.sequence);
+  }
+  if (outcome.served.has_value()) {
+    fleet::v1::Leaf& leaf = *out.mutable_served_leaf();
+    leaf.set_serial(outcome.served->serial);
+    leaf.set_authority_id(outcome.served->authority);
+    rpc::SetTime(outcome.served->not_before, leaf.mutable_not_before());
+    rpc::SetTime(outcome.served->not_after, leaf.mutable_not_after());
+  }
+  return out;
+}
+
+absl::StatusOr<std::vector<trust::AuthorityId>> AuthoritiesOf(
+    const google::protobuf::RepeatedPtrField<std::string>& ids) {
+  constexpr int kMostAuthorities = 8;  // of each kind; a report names each with each target
+  if (ids.size() > kMostAuthorities) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(ids.size(), " authorities; at most ", kMostAuthorities, " are probed"));
+  }
+  std::vector<trust::AuthorityId> authorities;
+  for (const std::string& hex : ids) {
+    CAPSTAN_ASSIGN_OR_RETURN(trust::AuthorityId id, trust::AuthorityId::Parse(hex));
+    authorities.push_back(std::move(id));
+  }
+  return authorities;
+}
+
 }  // namespace
+
+absl::StatusOr<Probing> ProbingOf(const fleet::v1::Probing& message) {
+  Probing probing;
+  CAPSTAN_ASSIGN_OR_RETURN(probing.accepted, AuthoritiesOf(message.accepted_authority_ids()));
+  CAPSTAN_ASSIGN_OR_RETURN(probing.refused, AuthoritiesOf(message.refused_authority_ids()));
+  if (probing.accepted.empty() && !probing.refused.empty()) {
+    return absl::InvalidArgumentError("there is no authority that is to be accepted");
+  }
+  return probing;
+}
 
 ProbeOutcome OutcomeOf(const absl::StatusOr<x509::HandshakeResult>& result) {
   if (!result.ok()) {
@@ -211,11 +259,11 @@ void Prober::Say(const ProbeMachine::Try& tried, const ProbeOutcome& outcome) {
 std::vector<ProbeResult> Prober::results() const {
   std::vector<ProbeResult> all;
   for (const ProbeMachine::Result& result : machine_.results(Now())) {
-    all.push_back(ToProto(ToString(options_.targets[result.target]),
-                          result.authority.has_value() ? result.authority->hex() : "",
-                          result.outcome));
+    all.push_back(MessageOf(ToString(options_.targets[result.target]),
+                            result.authority.has_value() ? result.authority->hex() : "",
+                            result.outcome));
   }
   return all;
 }
 
-}  // namespace capstan::agent
+}  // namespace capstan::probe
