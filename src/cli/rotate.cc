@@ -288,9 +288,16 @@ void AddSteering(CLI::App& rotate) {
        "Passed over from now on; the report names it for ever.",
        "NAME is one that `capstan rotate explain` shows, where it says what passing over costs. It "
        "is "
-       "for\nthis rotation only.\n\nexamples:\n"
+       "for\nthis rotation only. With \"*\" for any text it stands for everybody of that name who "
+       "is "
+       "absent, now or\nlater: for a namespace that is gone.\n\nexamples:\n"
        "  capstan rotate exclude spiffe://cluster.local/ns/a/sa/b#INSTANCE --reason 'switched off "
-       "for good'"},
+       "for good'\n"
+       "  capstan rotate exclude 'spiffe://cluster.local/ns/old/*' --reason 'the namespace is "
+       "gone'\n"
+       "  capstan rotate exclude 'spiffe://cluster.local/*#csr:*' --reason 'cert-manager renews "
+       "them, and "
+       "has both roots'"},
       request);
   exclude
       ->add_option_function<std::string>(

@@ -89,7 +89,11 @@ void ProgressLines(std::string& text, const control::v1::Rotation& rotation, abs
        absl::StrCat(progress.population(), " hold an unexpired certificate, ", progress.connected(),
                     " connected"));
   Line(text, "acknowledged",
-       ProgressText(progress.acknowledged(), progress.population(), "the bundle of this moment"));
+       absl::StrCat(ProgressText(progress.acknowledged(), progress.population(),
+                                 "the bundle of this moment"),
+                    progress.by_word() == 0 ? ""
+                                            : absl::StrCat(", ", progress.by_word(),
+                                                           " by their stock agents' word alone")));
   Line(text, "proven", ProgressText(progress.proven(), progress.population(), "by a handshake"));
   Line(text, "re-issued",
        ProgressText(progress.moved(), progress.population(), "show a leaf that stays good"));

@@ -53,6 +53,15 @@ TEST(RotationText, IsOneScreen) {
       "`capstan rotate explain` says what to do about each\n");
 }
 
+TEST(RotationText, TellsOfThoseWhoseAgentsWordIsAllThereIs) {
+  control::v1::Rotation rotation = WaitingRotation();
+  rotation.mutable_progress()->set_by_word(3);
+  EXPECT_THAT(
+      RotationText(rotation),
+      HasSubstr("acknowledged   8 of 10 the bundle of this moment, 3 by their stock agents'\n"
+                "               word alone\n"));
+}
+
 TEST(RotationText, ACanaryIsShownWithWhoCannotTell) {
   control::v1::Rotation rotation = testing::CanaryRotation();
   EXPECT_THAT(RotationText(rotation),

@@ -12,6 +12,8 @@
 namespace capstan::cluster {
 namespace {
 
+constexpr size_t kMostName = 100;  // of what an instance is called
+
 // The leaf and the intermediates, without the bundle behind them: who reads a certificate of the
 // API has the roots from elsewhere.
 std::string WithoutRoots(const std::vector<std::string>& chain) {
@@ -128,10 +130,13 @@ void CertificateSigner::Refuse(const SigningRequests::Turn& turn, const Refusal&
 
 bool CertificateSigner::Sign(SigningRequests::Turn& turn, const WantedLeaf& wanted) {
   const authn::Caller caller{.id = wanted.id, .proof = authn::Caller::Proof::kSigningRequest};
-  // No instance: each leaf has a record of its own. One that was signed before a crash may have
-  // reached the API server all the same, and must not be forgotten for its successor.
+  // Each leaf has a record of its own: one that was signed before a crash may have reached the API
+  // server all the same, and must not be forgotten for its successor.
   absl::StatusOr<rpc::IssueResponse> issued =
-      plane_.Issue(caller, {.csr = wanted.csr.ToPem(), .ttl = wanted.ttl});
+      plane_.Issue(caller, {.csr = wanted.csr.ToPem(),
+                            .ttl = wanted.ttl,
+                            .instance = absl::StrCat("csr:", turn.request.name.substr(0, kMostName),
+                                                     "@", absl::ToUnixSeconds(clock_.Now()))});
   if (issued.ok()) {
     turn.chain_pem = WithoutRoots(issued->chain);
     return true;

@@ -51,9 +51,7 @@ Judgement Judge(const Workload& workload, const Current& current, absl::Time now
     if (missing->empty()) continue;
     return {standing.connected ? Grade::kLaggard : Grade::kAbsent, *missing};
   }
-  const bool by_its_word = !standing.connected || workload.stock();
-  if (!by_its_word || (workload.sighting.has_value() && workload.sighting->envoy.has_value()))
-    return {Grade::kAcknowledged, ""};
+  if (!standing.by_word) return {Grade::kAcknowledged, ""};
   return {standing.connected ? Grade::kAgentAcknowledged : Grade::kTold, ""};
 }
 
@@ -203,6 +201,7 @@ void Fleet::Touch(const Key& key, absl::Time now) {
     if (standing.connected) tally_.connected += sign;
     if (standing.agent.empty()) tally_.agents += sign;
     if (standing.trusts.empty()) tally_.trusting += sign;
+    if (standing.trusts.empty() && standing.by_word) tally_.by_word += sign;
     if (standing.moved.empty()) tally_.moved += sign;
     if (standing.probed && standing.proven.empty()) tally_.proven += sign;
     if (standing.canary) tally_.canary += sign;

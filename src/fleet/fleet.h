@@ -51,6 +51,7 @@ struct Tally {
   int64_t connected = 0;
   int64_t agents = 0;  // their agent holds the bundle
   int64_t trusting = 0;
+  int64_t by_word = 0;  // of those trusting: as far as stock agents say, or were told
   int64_t moved = 0;
   int64_t proven = 0;
   // Of the target's canary, and the others beside it.

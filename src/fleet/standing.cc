@@ -261,12 +261,14 @@ Standing StandingOf(const Workload& workload, const Target& target, absl::Time n
       workload.report.has_value() ? workload.report : workload.before;
   const bool silent = !standing.connected || !workload.report.has_value();
   if (silent && last.has_value()) Recall(*last, target, now, standing);
+  const bool seen_by_us = workload.sighting.has_value() && workload.sighting->envoy.has_value();
+  standing.by_word = (IsTold(workload, now) || workload.stock()) && !seen_by_us;
   if (IsTold(workload, now)) {
     standing.agent = standing.trusts = ToldLacks(workload.leaf, target);
     standing.moved = LeafLacks(workload.leaf, "leaf", target, now);
     if (!workload.sighting.has_value()) return standing;
     const Report seen = WithSighting({.leaf = workload.leaf}, *workload.sighting, target);
-    if (workload.sighting->envoy.has_value()) {
+    if (seen_by_us) {
       if (standing.trusts.empty()) standing.trusts = TrustLacks(seen, target);
       if (standing.moved.empty()) standing.moved = MoveLacks(seen, target, "", now);
     }

@@ -31,11 +31,12 @@ struct Target {
 struct Standing {
   bool counted = false;  // connected, or holds an unexpired leaf: one of the population
   bool connected = false;
-  std::string agent;    // its agent verified and holds the bundle, or was told it with its leaf
-  std::string trusts;   // …and each consumer acknowledged it
-  std::string moved;    // its leaf and its agent's are of the authorities, the leaf acknowledged
-  bool probed = false;  // it has probe targets that a control handshake does not rule out
-  std::string proven;   // …and handshakes showed what Target asks for
+  std::string agent;     // its agent verified and holds the bundle, or was told it with its leaf
+  std::string trusts;    // …and each consumer acknowledged it
+  bool by_word = false;  // …as far as a stock agent says, or was told: nobody saw its Envoy
+  std::string moved;     // its leaf and its agent's are of the authorities, the leaf acknowledged
+  bool probed = false;   // it has probe targets that a control handshake does not rule out
+  std::string proven;    // …and handshakes showed what Target asks for
   // Of whom nothing is heard at this moment, its agent connecting anew: what was told last had all
   // of `trusts`, or of `moved`, and the proof.
   bool trusted_last = false;

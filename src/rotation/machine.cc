@@ -11,11 +11,25 @@
 namespace capstan::rotation {
 namespace {
 
+bool Matches(std::string_view pattern, std::string_view text) {
+  const size_t star = pattern.find('*');
+  if (star == std::string_view::npos) return pattern == text;
+  if (!text.starts_with(pattern.substr(0, star))) return false;
+  const std::string_view rest = pattern.substr(star + 1);
+  for (size_t at = star; at <= text.size(); ++at) {
+    if (Matches(rest, text.substr(at))) return true;
+  }
+  return false;
+}
+
 // Why somebody is passed over; "" where it is not.
 std::string PassedOver(const Holder& holder, const Rotation& rotation, bool clock_is_sure,
                        Instant now) {
   if (auto known = rotation.exempt.find(holder.name); known != rotation.exempt.end()) {
     return known->second.why;
+  }
+  for (const auto& [name, exemption] : rotation.exempt) {
+    if (IsPattern(name) && StandsFor(name, holder)) return exemption.why;
   }
   if (holder.kind != Holder::Kind::kAbsent || !clock_is_sure) return "";
   if (now.wall - rotation.phase_since < rotation.policy.absent_deadline) return "";
@@ -72,6 +86,15 @@ std::string Summary(const GateReport& report) {
 }
 
 }  // namespace
+
+bool IsPattern(std::string_view name) {
+  return name.find('*') != std::string_view::npos;
+}
+
+bool StandsFor(std::string_view name, const Holder& holder) {
+  if (!IsPattern(name)) return holder.name == name;
+  return holder.kind == Holder::Kind::kAbsent && Matches(name, holder.name);
+}
 
 std::string ClockDoubt(const Observation& seen, const Policy& policy) {
   if (!seen.clock_offset.has_value()) {

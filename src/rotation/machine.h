@@ -52,6 +52,12 @@ struct Exemption {
   friend bool operator==(const Exemption&, const Exemption&) = default;
 };
 
+// Whether an exemption of this name is a pattern: "*" in it stands for any text, also for none. It
+// passes over those who are absent, also who comes later, and nobody who is connected.
+bool IsPattern(std::string_view name);
+// Whether `name` stands for the holder.
+bool StandsFor(std::string_view name, const Holder& holder);
+
 // What is durable about the rotation that runs, besides the situation and the wish.
 struct Rotation {
   Policy policy;

@@ -221,6 +221,24 @@ TEST_F(MachineTest, WhereNobodyEverWasNobodyHasToConfirmTheClock) {
   EXPECT_TRUE(Walk().finished);
 }
 
+TEST(StandsForTest, APatternIsForTheAbsent) {
+  const auto absent = [](std::string name) {
+    return Holder{Holder::Kind::kAbsent, std::move(name), "off"};
+  };
+  const Holder one = absent("spiffe://td/ns/old/sa/a#pod:1");
+  EXPECT_TRUE(StandsFor(one.name, one));
+  EXPECT_TRUE(StandsFor("spiffe://td/ns/old/*", one));
+  EXPECT_TRUE(StandsFor("spiffe://td/*/sa/a#*", one));
+  EXPECT_TRUE(StandsFor("spiffe://td/ns/old/sa/a#pod:1*", one)) << "* stands for nothing, too";
+  EXPECT_FALSE(StandsFor("spiffe://td/ns/ol/*", one));
+  EXPECT_FALSE(StandsFor("spiffe://td/*#csr:*", one));
+  EXPECT_FALSE(StandsFor("*/sa/b*", one));
+  Holder laggard = one;
+  laggard.kind = Holder::Kind::kLaggard;
+  EXPECT_FALSE(StandsFor("spiffe://td/ns/old/*", laggard));
+  EXPECT_TRUE(StandsFor(laggard.name, laggard));
+}
+
 TEST_F(MachineTest, TheExcludedArePassedOverAndNotRecordedTwice) {
   Walk();
   rotation_.policy.soak = absl::ZeroDuration();

@@ -61,6 +61,7 @@ struct Observation {
   int64_t population = 0;  // holders of an unexpired leaf, connected or not
   int64_t connected = 0;
   int64_t acknowledged = 0;  // of the bundle of this moment
+  int64_t by_word = 0;       // of those: as far as stock agents say, or were told
   int64_t proven = 0;
   int64_t moved = 0;                           // show a leaf that outlives the rotation
   std::vector<Holder> holders;                 // all of them, ordered by name

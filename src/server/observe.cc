@@ -124,6 +124,7 @@ rotation::Observation ObservationOf(const fleet::Tally& tally, const rotation::G
   seen.population = tally.population;
   seen.connected = tally.connected;
   seen.acknowledged = tally.trusting;
+  seen.by_word = tally.by_word;
   seen.proven = tally.proven;
   seen.moved = tally.moved;
   if (gate.canary.has_value()) seen.canary = CanaryOf(tally);

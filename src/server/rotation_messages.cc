@@ -87,6 +87,7 @@ control::v1::Progress ProgressMessage(const rotation::Observation& seen) {
   message.set_population(seen.population);
   message.set_connected(seen.connected);
   message.set_acknowledged(seen.acknowledged);
+  message.set_by_word(seen.by_word);
   message.set_proven(seen.proven);
   message.set_moved(seen.moved);
   if (seen.clock_offset.has_value()) {

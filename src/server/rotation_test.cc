@@ -243,6 +243,31 @@ TEST_F(RotationTest, TheAbsentHoldItAlsoAcrossARestartUntilTheyAreExcludedByName
   EXPECT_EQ(View().exempt.size(), 1u);  // for ever in the report
 }
 
+TEST_F(RotationTest, APatternPassesOverTheAbsentNowAndLaterAndNobodyWhoIsConnected) {
+  ASSERT_TRUE(Offer(a_).ok());
+  Agent one = Join("one");
+  Agent gone = Join("gone");
+  Agent later = Join("later");
+  Acknowledge(one);
+  plane_->Disconnected(gone.caller, gone.instance, gone.generation);
+  ASSERT_TRUE(Offer(b_).ok());
+  Acknowledge(one);
+  Pass(absl::Seconds(15), {&one});
+  const std::string everybody = "spiffe://cluster.local/*";
+  EXPECT_EQ(plane_->keeper().Exclude("*", "x").code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(
+      std::string(plane_->keeper().Exclude("spiffe://cluster.local/*later*", "x").message()),
+      HasSubstr("who is connected is excluded by name"));
+  ASSERT_TRUE(plane_->keeper().Exclude(everybody, "the namespace is gone").ok());
+  Pass(absl::Seconds(15), {&one});
+  EXPECT_EQ(plane_->trust()->issuer, a_.authority().id) << "the other one is connected, and lags";
+  plane_->Disconnected(later.caller, later.instance, later.generation);
+  Pass(absl::Seconds(15), {&one});
+  EXPECT_EQ(plane_->trust()->issuer, b_.authority().id);
+  EXPECT_THAT(View().exempt, ::testing::SizeIs(3))
+      << "the pattern, and each of those whom it let pass";
+}
+
 TEST_F(RotationTest, ANackHaltsItWithItsText) {
   ASSERT_TRUE(Offer(a_).ok());
   Agent one = Join("one");

@@ -31,7 +31,17 @@ bool Changed(const Standing& a, const Standing& b) {
 
 // The name an instance is excluded by, or its identity's, which stands for all of its instances.
 bool Names(const std::string& name, const Holder& holder) {
-  return holder.name == name || absl::StartsWith(holder.name, name + "#");
+  return rotation::StandsFor(name, holder) || absl::StartsWith(holder.name, name + "#");
+}
+
+// Of whom a pattern may speak: workloads. Two stars are enough for anything, and soon matched.
+absl::Status CheckPattern(const std::string& name) {
+  if (name.starts_with("spiffe://") && std::count(name.begin(), name.end(), '*') <= 2) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("the pattern \"", name, "\" does not begin with spiffe://, or has more than ",
+                   "two \"*\": such as spiffe://cluster.local/ns/old/*"));
 }
 
 // An authority that did not sign before the step and does after it.
@@ -361,9 +371,18 @@ absl::Status TrustKeeper::TurnBack(const char* outcome, const std::string& why) 
 absl::Status TrustKeeper::Exclude(const std::string& name, const std::string& reason) {
   absl::MutexLock lock(&mutex_);
   if (!running()) return absl::FailedPreconditionError("no rotation is running");
+  const bool pattern = rotation::IsPattern(name);
+  if (pattern) CAPSTAN_RETURN_IF_ERROR(CheckPattern(name));
   std::vector<store::ExemptionRecord> exemptions;
   for (const Holder& holder : decision_.gate.holders) {
     if (!Names(name, holder)) continue;
+    if (pattern) {
+      // Everybody whom it stands for is recorded as they are passed over.
+      exemptions.push_back({rotation_->number, name,
+                            absl::StrCat("excluded by the operator, as ", name, ": ", reason),
+                            clock_.Now()});
+      break;
+    }
     if (holder.kind == Holder::Kind::kClock) {
       return absl::FailedPreconditionError(
           absl::StrCat("a clock that is not confirmed cannot be passed over: ", holder.why));
@@ -373,9 +392,10 @@ absl::Status TrustKeeper::Exclude(const std::string& name, const std::string& re
                           clock_.Now()});
   }
   if (exemptions.empty()) {
-    return absl::NotFoundError(absl::StrCat("\"", name,
-                                            "\" keeps no gate shut now; `capstan rotate explain` "
-                                            "names who does"));
+    return absl::NotFoundError(absl::StrCat(
+        "\"", name, "\" keeps no gate shut now; `capstan rotate explain` names who does",
+        pattern ? ". A pattern is for those who are absent: who is connected is excluded by name"
+                : ""));
   }
   CAPSTAN_RETURN_IF_ERROR(WriteRotation(*rotation_, "exclude", absl::StrCat(name, ": ", reason),
                                         std::move(exemptions)));

@@ -60,7 +60,7 @@ class Istiod(Part):
         self.port, self.plain_port, self.http_port = free_port(), free_port(), free_port()
         self.log = folder / "istiod.log"
         self.mounted = 0
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.mount_cacerts(cacerts)
         mesh = {"trustDomain": TRUST_DOMAIN, "defaultConfig": {"discoveryAddress": f"localhost:{self.port}"}}
         (folder / "mesh").write_text(json.dumps(mesh))
