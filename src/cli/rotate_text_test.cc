@@ -58,8 +58,8 @@ TEST(RotationText, TellsOfThoseWhoseAgentsWordIsAllThereIs) {
   rotation.mutable_progress()->set_by_word(3);
   EXPECT_THAT(
       RotationText(rotation),
-      HasSubstr("acknowledged   8 of 10 the bundle of this moment, 3 by their stock agents'\n"
-                "               word alone\n"));
+      HasSubstr("acknowledged   8 of 10 the bundle of this moment, 3 by their stock agents' word\n"
+                "               alone\n"));
 }
 
 TEST(RotationText, ACanaryIsShownWithWhoCannotTell) {
