@@ -320,9 +320,11 @@ class StockMesh(unittest.TestCase):
             for part in self.parts:
                 print(part.logs(), file=sys.stderr)
 
-    def start_pods(self, make):
-        """`make(folder, account)` starts one."""
-        for account in ACCOUNTS:
+    def start_pods(self, make, more=()):
+        """`make(folder, account)` starts one; `more` are accounts beside the two."""
+        for account in more:
+            self.cluster.create_account(NAMESPACE, account)
+        for account in (*ACCOUNTS, *more):
             self.pods[account] = self.add(make(self.folder / account, account))
         self.connect()
         self.repeat(lambda: [pod.mount() for pod in self.pods.values()], 1)
@@ -330,7 +332,7 @@ class StockMesh(unittest.TestCase):
             pod.process.wait_for(f"{pod.account} answers", pod.answers)
 
     def connect(self):
-        """Each calls the other."""
+        """Each calls another one."""
         for account, pod in self.pods.items():
             pod.call_at(next(other.inbound for name, other in self.pods.items() if name != account))
 
