@@ -14,25 +14,7 @@ namespace {
 
 using rotation::Holder;
 
-// How long the watch may take to bring what was written, or what was there before us.
-constexpr absl::Duration kLook = absl::Seconds(10);
-// Whoever changes it again sooner than this after it was repaired is fought more slowly.
-constexpr absl::Duration kCalm = absl::Minutes(1);
-constexpr absl::Duration kLongestRepair = absl::Minutes(1);
-constexpr absl::Duration kLongestFailure = absl::Minutes(2);
 constexpr absl::Duration kLongestPause = absl::Seconds(30);
-
-// 1 s, 2 s, 4 s, … for the first, the second, the third, …
-absl::Duration BackOff(int times, absl::Duration longest) {
-  return std::min(absl::Seconds(1) * (int64_t{1} << std::clamp(times - 1, 0, 20)), longest);
-}
-
-// Another writer was first, or the namespace is on its way out: the watch brings what is.
-bool IsOld(const absl::Status& why) {
-  return absl::IsAborted(why) || absl::IsAlreadyExists(why) || absl::IsNotFound(why) ||
-         (absl::IsPermissionDenied(why) &&
-          absl::StrContains(Std(why.message()), "it is being terminated"));
-}
 
 bool IsOfTheNamespace(const absl::Status& why) {
   return absl::IsPermissionDenied(why) || absl::IsInvalidArgument(why);
@@ -55,7 +37,7 @@ bool RootConfigMaps::Holds(const Place& place) const {
 void RootConfigMaps::NamespaceSeen(const std::string& ns) {
   Place& place = places_[ns];
   if (std::exchange(place.there, true)) return;
-  place.seen = true;  // what is under way was begun for another one of this name
+  place.upkeep.Looked();
   // Of a namespace that is found after a while of not looking nobody knows what was in it.
   place.made = synced() && trouble().empty() && !place.map.has_value();
 }
@@ -66,26 +48,15 @@ void RootConfigMaps::NamespaceGone(const std::string& ns) {
   Place left;
   left.map = std::move(known->second.map);
   left.since = known->second.since;
-  left.writing = known->second.writing;
-  left.seen = known->second.seen;
+  left.upkeep = std::move(known->second.upkeep);
+  left.upkeep.Forget();
   known->second = std::move(left);
   ForgetIfNothing(known);
 }
 
 void RootConfigMaps::ForgetIfNothing(std::map<std::string, Place>::iterator known) {
   const Place& place = known->second;
-  if (!place.there && !place.map.has_value() && !place.writing) places_.erase(known);
-}
-
-// From right to wrong, and not because something else is wanted.
-void RootConfigMaps::Spoilt(Place& place, std::string how, absl::Duration now) {
-  place.repair = std::move(how);
-  place.repairs = now - place.repaired_at < kCalm ? place.repairs + 1 : 0;
-  if (place.repairs > 1) {
-    absl::StrAppend(&place.repair,
-                    ", and was repaired a moment ago: another program writes it too");
-  }
-  place.not_before = place.repairs == 0 ? now : now + BackOff(place.repairs, kLongestRepair);
+  if (!place.there && !place.map.has_value() && !place.upkeep.writing()) places_.erase(known);
 }
 
 void RootConfigMaps::MapSeen(const std::string& ns, Map map, absl::Duration now) {
@@ -101,15 +72,13 @@ void RootConfigMaps::MapSeen(const std::string& ns, Map map, absl::Duration now)
   }
   place.made = false;
   place.map = std::move(map);
-  place.seen = true;
-  place.look_until = -absl::InfiniteDuration();
+  place.upkeep.Looked();
   if (Right(place)) {
-    place.error.clear();
-    place.repair.clear();
-    place.failures = 0;
+    place.upkeep.Right();
   } else if (was_right && place.there) {
-    Spoilt(place, held && !Holds(place) ? "its root-cert.pem was changed" : "its label was changed",
-           now);
+    // And not because something else is wanted.
+    place.upkeep.Spoilt(
+        held && !Holds(place) ? "its root-cert.pem was changed" : "its label was changed", now);
   }
 }
 
@@ -121,14 +90,13 @@ void RootConfigMaps::MapGone(const std::string& ns, absl::Duration now) {
   place.map.reset();
   place.made = false;
   place.original = false;
-  place.seen = true;
-  place.look_until = -absl::InfiniteDuration();
+  place.upkeep.Looked();
   if (!place.there) {
     ForgetIfNothing(known);
   } else if (was_right) {
-    Spoilt(place, "it was deleted", now);
+    place.upkeep.Spoilt("it was deleted", now);
   } else {
-    place.not_before = now;  // what stood in the way may be gone with it
+    place.upkeep.Unblocked(now);
   }
 }
 
@@ -149,7 +117,7 @@ void RootConfigMaps::Want(const trust::BundleVersion& version, std::string pem,
   pem_ = std::move(pem);
   wanted_since_ = now;
   done_ = false;
-  for (auto& [ns, place] : places_) place.repair.clear();
+  for (auto& [ns, place] : places_) place.upkeep.WantsOther();
 }
 
 RootConfigMaps::Next RootConfigMaps::Take(absl::Duration now) {
@@ -158,8 +126,8 @@ RootConfigMaps::Next RootConfigMaps::Take(absl::Duration now) {
   const std::string* chosen = nullptr;
   bool creates = false;
   for (const auto& [ns, place] : places_) {
-    if (!place.there || place.writing || Right(place)) continue;
-    const absl::Duration due = std::max({place.look_until, place.not_before, paused_until_});
+    if (!place.there || place.upkeep.writing() || Right(place)) continue;
+    const absl::Duration due = std::max(place.upkeep.due(), paused_until_);
     if (due > now) {
       next.at = std::min(next.at, due);
     } else if (chosen == nullptr || (!creates && !place.map.has_value())) {
@@ -170,11 +138,9 @@ RootConfigMaps::Next RootConfigMaps::Take(absl::Duration now) {
   }
   if (chosen == nullptr) return next;
   Place& place = places_.at(*chosen);
-  place.writing = true;
-  place.seen = false;
-  if (!place.repair.empty()) place.repaired_at = now;
   next.at = absl::InfiniteDuration();
-  next.write = Write{*chosen, creates ? "" : place.map->resource_version, pem_, place.repair};
+  next.write =
+      Write{*chosen, creates ? "" : place.map->resource_version, pem_, place.upkeep.Begin(now)};
   return next;
 }
 
@@ -183,11 +149,7 @@ void RootConfigMaps::Written(const std::string& ns, absl::Duration now) {
   server_error_.clear();
   const auto known = places_.find(ns);
   if (known == places_.end()) return;
-  Place& place = known->second;
-  place.writing = false;
-  place.failures = 0;
-  place.error.clear();
-  if (!place.seen) place.look_until = now + kLook;
+  known->second.upkeep.Written(now);
   ForgetIfNothing(known);
 }
 
@@ -195,7 +157,6 @@ RootConfigMaps::News RootConfigMaps::Failed(const std::string& ns, const absl::S
                                             absl::Duration now) {
   const auto known = places_.find(ns);
   if (known == places_.end()) return News::kNothing;
-  known->second.writing = false;
   const News news = NoteFailure(known->second, why, now);
   ForgetIfNothing(known);
   return news;
@@ -204,6 +165,7 @@ RootConfigMaps::News RootConfigMaps::Failed(const std::string& ns, const absl::S
 RootConfigMaps::News RootConfigMaps::NoteFailure(Place& place, const absl::Status& why,
                                                  absl::Duration now) {
   if (!IsOld(why) && !IsOfTheNamespace(why)) {
+    place.upkeep.Ended();
     ++server_failures_;
     paused_until_ = now + std::max(BackOff(server_failures_, kLongestPause),
                                    RetryAfterOf(why).value_or(absl::ZeroDuration()));
@@ -212,15 +174,7 @@ RootConfigMaps::News RootConfigMaps::NoteFailure(Place& place, const absl::Statu
   }
   server_failures_ = 0;
   server_error_.clear();
-  ++place.failures;
-  if (IsOld(why)) {
-    if (!place.seen) place.look_until = now + kLook;
-    if (place.failures > 1) place.not_before = now + BackOff(place.failures - 1, kLongestFailure);
-    return News::kNothing;
-  }
-  place.not_before = now + BackOff(place.failures, kLongestFailure);
-  const bool news = place.there && place.error.empty();
-  place.error = std::string(why.message());
+  const bool news = place.upkeep.Failed(why, now) && place.there;
   return news ? News::kNamespaceFails : News::kNothing;
 }
 
@@ -228,20 +182,16 @@ RootConfigMaps::News RootConfigMaps::NoteFailure(Place& place, const absl::Statu
 std::string RootConfigMaps::WhyLacking(const std::string& ns, const Place& place,
                                        absl::Duration now) const {
   if (!Holds(place)) {
-    const std::string& error = place.error.empty() ? server_error_ : place.error;
+    const std::string& error = place.upkeep.error().empty() ? server_error_ : place.upkeep.error();
     return absl::StrCat("the ConfigMap ", kRootConfigMap, " in ", ns, " does not hold bundle ",
                         version_.sequence, " yet: ",
                         writer_ == Writer::kIstiod ? "istiod has not written it"
                         : error.empty()            ? "it is being written"
                                                    : error);
   }
-  const absl::Duration held = now - place.since;
-  if (place.original || held >= propagation_) return "";
-  // In steps: whoever prints each change prints few.
-  return absl::StrCat(
-      "the ConfigMap ", kRootConfigMap, " in ", ns, " has held bundle ", version_.sequence, " for ",
-      absl::FormatDuration(absl::Trunc(held, absl::Seconds(10))), " of the ",
-      absl::FormatDuration(propagation_), " that kubelet takes to bring it to its pods");
+  if (place.original) return "";
+  return WhyNotInPods(absl::StrCat("the ConfigMap ", kRootConfigMap, " in ", ns), version_.sequence,
+                      now - place.since, propagation_);
 }
 
 std::vector<Holder> RootConfigMaps::Lacking(const trust::BundleVersion& bundle,
@@ -274,7 +224,9 @@ RootConfigMaps::Counts RootConfigMaps::Count() const {
   Counts counts;
   for (const auto& [ns, place] : places_) {
     if (!place.there) continue;
-    ++(Right(place) ? counts.current : place.error.empty() ? counts.behind : counts.failing);
+    ++(Right(place)                   ? counts.current
+       : place.upkeep.error().empty() ? counts.behind
+                                      : counts.failing);
   }
   return counts;
 }

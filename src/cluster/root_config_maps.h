@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "cluster/upkeep.h"
 #include "rotation/observation.h"
 #include "trust/bundle.h"
 
@@ -92,15 +93,7 @@ class RootConfigMaps {
     std::optional<Map> map;
     absl::Duration since;   // when its content was seen first
     bool original = false;  // it never had another content
-    bool writing = false;
-    bool seen = false;                                      // since the last write began
-    absl::Duration look_until = -absl::InfiniteDuration();  // the watch is waited for
-    absl::Duration not_before = -absl::InfiniteDuration();  // backs off
-    absl::Duration repaired_at = -absl::InfiniteDuration();
-    int failures = 0;    // in a row
-    int repairs = 0;     // shortly one after another
-    std::string repair;  // what others did to it
-    std::string error;   // of the last write
+    Upkeep upkeep;
   };
   struct Watching {
     bool synced = false;
@@ -115,7 +108,6 @@ class RootConfigMaps {
   }
   void ForgetIfNothing(std::map<std::string, Place>::iterator known);
   News NoteFailure(Place& place, const absl::Status& why, absl::Duration now);
-  void Spoilt(Place& place, std::string how, absl::Duration now);
   std::string WhyLacking(const std::string& ns, const Place& place, absl::Duration now) const;
 
   const absl::Duration propagation_;

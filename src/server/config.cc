@@ -28,6 +28,10 @@ absl::Status CheckSignerName(std::string_view name) {
   return absl::OkStatus();
 }
 
+std::string NameOf(const std::optional<cluster::ClusterTrustBundleName>& bundle) {
+  return bundle.has_value() ? bundle->name() : "";
+}
+
 void AddAddress(Settings& settings, std::string name, std::string help, std::string* target) {
   settings.Custom(
       std::move(name), std::move(help), "HOST:PORT",
@@ -67,6 +71,24 @@ void AddKubernetes(Settings& settings, Config& config) {
                     "how long kubelet may take to bring a ConfigMap that changed to its pods: "
                     "before that, no new root is relied upon",
                     &config.config_map_propagation, absl::ZeroDuration());
+  settings.Custom(
+      "cluster-trust-bundle",
+      "keep the ClusterTrustBundle of this name at the trust bundle, such as "
+      "istio.io:istiod-ca:root-cert, which Istio's agents look for; none: none is kept",
+      "NAME",
+      [&config](std::string_view text) -> absl::Status {
+        config.cluster_trust_bundle.reset();
+        if (text.empty()) return absl::OkStatus();
+        CAPSTAN_ASSIGN_OR_RETURN(auto name, cluster::ClusterTrustBundleName::Parse(text));
+        CAPSTAN_RETURN_IF_ERROR(CheckSignerName(name.signer()));
+        config.cluster_trust_bundle = std::move(name);
+        return absl::OkStatus();
+      },
+      [&config] { return NameOf(config.cluster_trust_bundle); });
+  settings.Duration("cluster-trust-bundle-propagation",
+                    "how long kubelet may take to bring a ClusterTrustBundle that changed to its "
+                    "pods: before that, no new root is relied upon",
+                    &config.cluster_trust_bundle_propagation, absl::ZeroDuration());
   settings.Custom(
       "certificate-signer",
       "answer approved CertificateSigningRequests of this signer name, such as "
@@ -474,6 +496,9 @@ absl::StatusOr<std::vector<std::pair<std::string, std::string>>> NeedsOf(const C
   if (config.service_accounts) needs.emplace_back("service-accounts", "true");
   if (config.root_config_maps) needs.emplace_back("root-config-maps", "true");
   if (config.read_stock_envoys) needs.emplace_back("read-stock-envoys", "true");
+  if (config.cluster_trust_bundle.has_value()) {
+    needs.emplace_back("cluster-trust-bundle", NameOf(config.cluster_trust_bundle));
+  }
   if (!config.certificate_signer.empty()) {
     needs.emplace_back("certificate-signer", config.certificate_signer);
   }

@@ -11,6 +11,7 @@
 #include "authn/service_accounts.h"
 #include "base/config.h"
 #include "base/log.h"
+#include "cluster/cluster_trust_bundle.h"
 #include "kube/access.h"
 #include "kube/resource.h"
 #include "rotation/machine.h"
@@ -46,6 +47,8 @@ struct Config {
   bool read_stock_envoys = false;
   bool root_config_maps = false;
   absl::Duration config_map_propagation = absl::Seconds(90);
+  std::optional<cluster::ClusterTrustBundleName> cluster_trust_bundle;  // nullopt: none is kept
+  absl::Duration cluster_trust_bundle_propagation = absl::Minutes(6);
   std::string certificate_signer;  // signer name of the requests that are answered; "": none are
   std::optional<kube::ObjectName> lease;  // nullopt: this is the only capstand
   absl::Duration lease_duration = absl::Seconds(15);

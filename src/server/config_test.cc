@@ -157,6 +157,23 @@ TEST(ConfigTest, ConfigMapsNeedAnApiServer) {
   EXPECT_EQ(Load({})->config.config_map_propagation, absl::Seconds(90));
 }
 
+TEST(ConfigTest, AClusterTrustBundleHasANameOfItsSigner) {
+  EXPECT_FALSE(Load({})->config.cluster_trust_bundle.has_value());
+  EXPECT_EQ(Load({})->config.cluster_trust_bundle_propagation, absl::Minutes(6));
+  EXPECT_THAT(
+      std::string(
+          Load({"--cluster-trust-bundle", "istio.io:istiod-ca:root-cert"}).status().message()),
+      HasSubstr("cluster-trust-bundle istio.io:istiod-ca:root-cert needs a Kubernetes API server"));
+  EXPECT_THAT(Load({"--print-config", "--cluster-trust-bundle", "a.b:c:d"})->output,
+              HasSubstr("cluster-trust-bundle: a.b:c:d"));
+  for (const char* bad : {"a:b", "A", "istio.io/istiod-ca:root-cert", "a.b:c:d:e"}) {
+    EXPECT_THAT(Refusal({"--cluster-trust-bundle", bad}), HasSubstr("names no ClusterTrustBundle"))
+        << bad;
+  }
+  EXPECT_THAT(Refusal({"--cluster-trust-bundle", "kubernetes.io:kube-apiserver-serving:x"}),
+              HasSubstr("Kubernetes' own"));
+}
+
 TEST(ConfigTest, ASignerHasANameOfADomain) {
   EXPECT_EQ(Load({})->config.certificate_signer, "");
   EXPECT_THAT(

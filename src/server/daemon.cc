@@ -24,6 +24,7 @@
 #include "base/version.h"
 #include "cluster/api_server_clock.h"
 #include "cluster/certificate_signer.h"
+#include "cluster/cluster_trust_bundle_keeper.h"
 #include "cluster/leadership.h"
 #include "cluster/root_config_map_keeper.h"
 #include "keystore/sealed_keys.h"
@@ -186,6 +187,7 @@ class Daemon {
   absl::StatusOr<bool> WaitForStore();
   absl::Status Prepare();
   void MakeSource();
+  void KeepPlaces();
   void KeepConfigMaps();
   void SignRequests();
   void ReadStockEnvoys();
@@ -219,9 +221,10 @@ class Daemon {
   std::shared_ptr<authn::NodeProxies> node_proxies_;          // null: there are none
   std::unique_ptr<ControlPlane> plane_;
   std::unique_ptr<cluster::RootConfigMapKeeper> root_config_maps_;  // null: they are not looked at
-  std::unique_ptr<StockEnvoys> stock_envoys_;                       // null: they are not looked at
-  std::unique_ptr<IstiodKeeper> istiod_;                            // null: there is none beside us
-  std::unique_ptr<cluster::CertificateSigner> signer_;              // null: no requests are signed
+  std::unique_ptr<cluster::ClusterTrustBundleKeeper> cluster_trust_bundle_;  // null: none is kept
+  std::unique_ptr<StockEnvoys> stock_envoys_;           // null: they are not looked at
+  std::unique_ptr<IstiodKeeper> istiod_;                // null: there is none beside us
+  std::unique_ptr<cluster::CertificateSigner> signer_;  // null: no requests are signed
   std::unique_ptr<CaFollower> follower_;
   std::unique_ptr<rpc::Server> server_;
   std::unique_ptr<HttpServer> http_;
@@ -304,7 +307,7 @@ absl::Status Daemon::Prepare() {
     api_server_clock_ = std::make_unique<cluster::ApiServerClock>(*kube_, clock_);
     plane_->set_clock_witness([this] { return api_server_clock_->offset(); });
   }
-  KeepConfigMaps();
+  KeepPlaces();
   CAPSTAN_RETURN_IF_ERROR(plane_->Start());
   shown_ = plane_.get();
   if (plane_->has_ca()) {
@@ -329,6 +332,15 @@ void Daemon::MakeSource() {
   } else {
     source_ = std::make_shared<CaDirectory>(config_.cacerts);
   }
+}
+
+void Daemon::KeepPlaces() {
+  KeepConfigMaps();
+  if (!config_.cluster_trust_bundle.has_value()) return;
+  cluster_trust_bundle_ = std::make_unique<cluster::ClusterTrustBundleKeeper>(
+      *kube_, *plane_, clock_, metrics_, *config_.cluster_trust_bundle,
+      config_.cluster_trust_bundle_propagation);
+  plane_->AddPlaces(*cluster_trust_bundle_);
 }
 
 void Daemon::KeepConfigMaps() {
@@ -493,6 +505,7 @@ void Daemon::Shutdown() {
   server_.reset();
   stock_envoys_.reset();
   istiod_.reset();
+  cluster_trust_bundle_.reset();
   root_config_maps_.reset();
   if (plane_ == nullptr) return;
   if (absl::Status flushed = plane_->Flush(); !flushed.ok()) {

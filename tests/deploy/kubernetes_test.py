@@ -39,6 +39,10 @@ NEEDED = {
     "root-config-maps": [("list", "namespaces", "", ""), ("watch", "namespaces", "", ""),
                          ("list", "configmaps", "istio-ca-root-cert", ""), ("watch", "configmaps", "istio-ca-root-cert", ""),
                          ("patch", "configmaps", "istio-ca-root-cert", "app"), ("create", "configmaps", "", "app")],
+    "cluster-trust-bundle": [(verb, "clustertrustbundles.certificates.k8s.io", "istio.io:istiod-ca:root-cert", "")
+                             for verb in ("list", "watch", "patch")] +
+                            [("create", "clustertrustbundles.certificates.k8s.io", "", ""),
+                             ("attest", "signers.certificates.k8s.io", "istio.io/istiod-ca", "")],
     "istiod": [("list", "namespaces", "", ""), ("watch", "namespaces", "", ""),
                ("list", "configmaps", "istio-ca-root-cert", ""), ("watch", "configmaps", "istio-ca-root-cert", "")],
     "token-reviews": [("create", "tokenreviews.authentication.k8s.io", "", "")],
@@ -71,6 +75,10 @@ DENIED = [
     ("approve", "signers.certificates.k8s.io", "capstan.dev/workload", ""),
     ("sign", "signers.certificates.k8s.io", "kubernetes.io/kube-apiserver-client", ""),
     ("sign", "signers.certificates.k8s.io", "capstan.dev/other", ""),
+    ("patch", "clustertrustbundles.certificates.k8s.io", "x", ""),
+    ("delete", "clustertrustbundles.certificates.k8s.io", "istio.io:istiod-ca:root-cert", ""),
+    ("attest", "signers.certificates.k8s.io", "capstan.dev/workload", ""),
+    ("sign", "signers.certificates.k8s.io", "istio.io/istiod-ca", ""),
     ("bind", "clusterroles.rbac.authorization.k8s.io", "", ""), ("escalate", "clusterroles.rbac.authorization.k8s.io", "", ""),
 ]
 
@@ -145,7 +153,7 @@ class KubernetesTest(unittest.TestCase):
         """Each setting of the ConfigMap, those that are commented out among them."""
         text = self.documents(MANIFESTS / "config.yaml")[0]["data"]["capstand.yaml"]
         commented = re.findall(r"^\s*# ([a-z-]+: .*)$", text, re.MULTILINE)
-        self.assertEqual(len(commented), 4)
+        self.assertEqual(len(commented), 5)
         config = self.folder / "capstand.yaml"
         config.write_text(text + "\n".join(commented) + "\n")
         done = subprocess.run([CAPSTAND, f"--config={config}", "--print-config"], capture_output=True, text=True, check=False)
@@ -196,6 +204,9 @@ class KubernetesTest(unittest.TestCase):
         root = (ca / "root-cert.pem").read_text().strip()
         eventually("the ConfigMap is written", lambda: root in self.cluster.request(
             "GET", "/api/v1/namespaces/app/configmaps/istio-ca-root-cert")[1].get("data", {}).get("root-cert.pem", ""))
+        eventually("the ClusterTrustBundle is written", lambda: root in self.cluster.request(
+            "GET", "/apis/certificates.k8s.io/v1beta1/clustertrustbundles/istio.io:istiod-ca:root-cert")[1].get(
+                "spec", {}).get("trustBundle", ""))
         self.assertTrue(self.signed(self.request()))
         status, review = self.cluster.request(
             "POST", "/apis/authentication.k8s.io/v1/tokenreviews",

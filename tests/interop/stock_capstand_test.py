@@ -9,22 +9,26 @@ import os
 import pathlib
 import signal
 import sys
+import time
 
 import stock_mesh
 from processes import eventually
 from stock_mesh import Capstand, OurPod, Pod, Repeated, run
 
 AGENT = pathlib.Path()  # set by main
+MORE = ("details", "productpage", "ratings", "reviews")  # stock pods beside the two
+BUDGET = 2  # certificates a second
+BURST = 2  # of them at once
 
 
 class StockCapstandTest(stock_mesh.StockMesh):
-    def start(self, cacerts, make=None, *settings):
+    def start(self, cacerts, make=None, *settings, more=()):
         self.capstand = self.add(Capstand(self.folder / "c", self.cluster, cacerts, "--root-config-maps",
                                           "--log-level=debug", *settings))  # fmt: skip
-        self.start_pods(make or (lambda folder, account: Pod(folder, self.capstand, account)))
+        self.start_pods(make or (lambda folder, account: Pod(folder, self.capstand, account)), more)
 
-    def rotate(self):
-        self.capstand.capstan("rotate", "start", "--to", self.folder / "B" / "ca", "--yes")
+    def rotate(self, *flags: str):
+        self.capstand.capstan("rotate", "start", "--to", self.folder / "B" / "ca", "--yes", *flags)
 
     def wait_for_the_end(self):
         eventually("the rotation is done", lambda: "finished" in self.capstand.rotation(), 120, 0.5)
@@ -109,22 +113,50 @@ class StockCapstandTest(stock_mesh.StockMesh):
         self.check_requests()
 
     def test_a_mesh_of_both_kinds(self):
-        """One Envoy behind a capstan-agent, one behind a pilot-agent, rotated together."""
+        """One Envoy behind a capstan-agent, five behind pilot-agents, rotated together at a small budget."""
         self.start(self.folder / "A" / "ca", lambda folder, account: (
-            OurPod(folder, self.capstand, AGENT, account) if account == "sleep" else Pod(folder, self.capstand, account)))
-        eventually("the stock one is acknowledged", lambda: self.capstand.fleet("agent-acknowledged") == 1)
+            OurPod(folder, self.capstand, AGENT, account) if account == "sleep" else Pod(folder, self.capstand, account)),
+            f"--issue-per-second={BUDGET}", more=MORE)  # fmt: skip
+        stock = [account for account in self.pods if account != "sleep"]
+        eventually("the stock ones are acknowledged", lambda: self.capstand.fleet("agent-acknowledged") == len(stock))
         eventually("ours is acknowledged", lambda: self.capstand.fleet("acknowledged") == 1)
+        self.wait_until_nobody_asks()
         before = {account: len(self.capstand.issued(account)) for account in self.pods}
         with Repeated(self.call, 0.05):
-            self.rotate()
+            # Who was put off tells its Envoy so, which comes back some seconds later.
+            self.rotate("--soak", "5s")
             self.wait_for_the_end()
         after = {account: self.capstand.issued(account)[count:] for account, count in before.items()}
-        start = min(min(times) for times in after.values())
-        for account, times in after.items():
-            print(f"{account}: certificates after", *(f"{time - start:.1f} s" for time in times))
+        self.draw(after)
         self.assertEqual(len(after["sleep"]), 1, "ours ask once")
-        self.assertIn(len(after["httpbin"]), (1, 2, 3), "stock ones when the bytes of the roots change")
+        for account in stock:
+            self.assertIn(len(after[account]), (1, 2, 3), f"{account} asks when the bytes of the roots change")
+        for wave in range(3):
+            times = [after[account][wave] for account in stock if len(after[account]) > wave]
+            if times:
+                allowed = BURST + BUDGET * (max(times) - min(times))
+                self.assertLessEqual(len(times), allowed + 0.1, f"within the budget: {sorted(times)}")
         self.check_requests()
+
+    def wait_until_nobody_asks(self):
+        """An agent that starts asks for each of its Envoy's streams, and again when it was put off."""
+        signed, until = -1, 0.0
+        while time.monotonic() < until or signed != self.capstand.signed():
+            if signed != self.capstand.signed():
+                signed, until = self.capstand.signed(), time.monotonic() + 3
+            time.sleep(0.2)
+
+    @staticmethod
+    def draw(issued: dict[str, list[float]]):
+        """Who got a certificate in which second."""
+        start = min(min(times) for times in issued.values())
+        seconds: dict[int, list[str]] = {}
+        for account, times in issued.items():
+            print(f"{account}: certificates after", *(f"{at - start:.1f} s" for at in times))
+            for at in times:
+                seconds.setdefault(int(at - start), []).append(account)
+        for second in range(max(seconds) + 1):
+            print(f"{second:4} s |", *seconds.get(second, []))
 
 
 if __name__ == "__main__":

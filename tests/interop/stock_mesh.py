@@ -8,6 +8,7 @@ and what a Service does: it says which pod is called.
 import base64
 import contextlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -36,17 +37,18 @@ def run(*command, codes=(0,)) -> str:
 class Capstand(Part):
     """A real capstand: callers are believed by their tokens."""
 
-    def __init__(self, folder: pathlib.Path, cluster: Kubelite, cacerts, *settings: str):
+    def __init__(self, folder: pathlib.Path, cluster: Kubelite, cacerts, *settings: str, variables: dict[str, str] | None = None):
         self.folder, self.cluster, self.port, self.http = folder, cluster, free_port(), free_port()
         self.log = folder / "capstand.log"
         folder.mkdir(parents=True)
         access = [] if any(word.startswith("--kubeconfig=") for word in settings) else [f"--kubeconfig={cluster.kubeconfig}"]
+        budget = [] if any(word.startswith("--issue-per-second=") for word in settings) else ["--issue-per-second=20"]
         command = [CAPSTAND, f"--state-dir={folder}/state", f"--cacerts={cacerts}", "--service-accounts",
-                   "--config-map-propagation=2s", *access,
+                   "--config-map-propagation=2s", *access, *budget,
                    f"--listen=127.0.0.1:{self.port}", f"--http=127.0.0.1:{self.http}",
                    "--serving-names=istiod.istio-system.svc",
-                   "--rotation-soak=2s", "--foreign-leaf-ttl=0s", "--issue-per-second=20", *settings]
-        self.process = Process(command, self.log)
+                   "--rotation-soak=2s", "--foreign-leaf-ttl=0s", *settings]
+        self.process = Process(command, self.log, env={**os.environ, **(variables or {})})
         self.process.wait_for("capstand serves", lambda: "Capstand CA has started" in self.log.read_text())
 
     def capstan(self, *arguments, codes=(0,)) -> str:
@@ -324,9 +326,11 @@ class StockMesh(unittest.TestCase):
             for part in self.parts:
                 print(part.logs(), file=sys.stderr)
 
-    def start_pods(self, make):
-        """`make(folder, account)` starts one."""
-        for account in ACCOUNTS:
+    def start_pods(self, make, more=()):
+        """`make(folder, account)` starts one; `more` are accounts beside the two."""
+        for account in more:
+            self.cluster.create_account(NAMESPACE, account)
+        for account in (*ACCOUNTS, *more):
             self.pods[account] = self.add(make(self.folder / account, account))
         self.connect()
         self.repeat(lambda: [pod.mount() for pod in self.pods.values()], 1)
@@ -334,7 +338,7 @@ class StockMesh(unittest.TestCase):
             pod.process.wait_for(f"{pod.account} answers", pod.answers)
 
     def connect(self):
-        """Each calls the other."""
+        """Each calls another one."""
         for account, pod in self.pods.items():
             pod.call_at(next(other.inbound for name, other in self.pods.items() if name != account))
 

@@ -19,6 +19,10 @@ sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "interop"))
 import go_tools  # noqa: E402
 import processes  # noqa: E402
 
+# Off by default, in 1.36 too.
+CLUSTER_TRUST_BUNDLES = ("--feature-gates=ClusterTrustBundle=true",
+                         "--runtime-config=certificates.k8s.io/v1beta1/clustertrustbundles=true")
+
 
 def main() -> int:
     if len(sys.argv) < 2:
@@ -27,8 +31,8 @@ def main() -> int:
     if reason := go_tools.why_not("kubelite"):
         go_tools.skip(reason)
     with tempfile.TemporaryDirectory(prefix="kubelite-") as folder:
-        process = subprocess.Popen([str(go_tools.TOOLS / "kubelite"), "up", "-dir", folder, "-die-with-parent", "--",
-                                    *sys.argv[1:]])
+        process = subprocess.Popen([str(go_tools.TOOLS / "kubelite"), "up", "-dir", folder, "-die-with-parent",
+                                    *(f"-apiserver-flag={flag}" for flag in CLUSTER_TRUST_BUNDLES), "--", *sys.argv[1:]])
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda received, _: process.send_signal(received))
         code = process.wait()
