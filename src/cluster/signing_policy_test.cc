@@ -6,21 +6,14 @@
 
 #include <functional>
 
+#include "authn/test_go_csr.h"
+
 namespace capstan::cluster {
 namespace {
 
+using authn::testing::kGoCsr;
 using ::testing::HasSubstr;
 
-// As pilot-agent makes it: an organization that is empty, and a critical SAN.
-constexpr char kIstios[] = R"(-----BEGIN CERTIFICATE REQUEST-----
-MIIBEDCBuAIBADALMQkwBwYDVQQKEwAwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
-AARPTt1zYtI+rxfILqMWto9uz8d3HkuDPfMX+KGbUaEtseDmM2aUbbSQf2bl0s1d
-FJwn9jSqxRZjvk9NAblce4P5oEswSQYJKoZIhvcNAQkOMTwwOjA4BgNVHREBAf8E
-LjAshipzcGlmZmU6Ly9jbHVzdGVyLmxvY2FsL25zL2RlZmF1bHQvc2Evc2xlZXAw
-CgYIKoZIzj0EAwIDRwAwRAIgHG2ZTy+BYaRzWLY2lrv/TxOken80/2HZyyARP9DA
-sKoCIHRMaNdsdD6/iTHN0GL089Ozq9yVBh+YYdlk1QS8cg+B
------END CERTIFICATE REQUEST-----
-)";
 constexpr char kId[] = "spiffe://cluster.local/ns/app/sa/w";
 
 class SigningPolicyTest : public ::testing::Test {
@@ -100,7 +93,7 @@ TEST_F(SigningPolicyTest, ALifeThatIsNoLongerThanAllowed) {
 }
 
 TEST_F(SigningPolicyTest, ARequestThatHoldsUp) {
-  request_.csr = kIstios;
+  request_.csr = kGoCsr;
   EXPECT_EQ(Outcome(JudgeSigningRequest(request_, domain_, absl::Hours(24))),
             "spiffe://cluster.local/ns/default/sa/sleep");
   request_.csr = "no CSR";

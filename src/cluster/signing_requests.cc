@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "cluster/upkeep.h"
+
 namespace capstan::cluster {
 namespace {
 
@@ -13,11 +15,6 @@ constexpr absl::Duration kLook = absl::Seconds(10);
 // A leaf that could not be handed over for longer is not handed over any more: its issuer may have
 // been replaced. It stays on record.
 constexpr absl::Duration kFresh = absl::Minutes(1);
-
-// 1 s, 2 s, 4 s, … for the first, the second, the third, …
-absl::Duration BackOff(int times, absl::Duration longest) {
-  return std::min(absl::Seconds(1) * (int64_t{1} << std::clamp(times - 1, 0, 20)), longest);
-}
 
 }  // namespace
 

@@ -7,6 +7,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "authn/test_go_csr.h"
 #include "authn/test_pki.h"
 #include "server/control_plane.h"
 #include "store/memory_store.h"
@@ -15,6 +16,7 @@
 namespace capstan::server {
 namespace {
 
+using authn::testing::kGoCsr;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -22,16 +24,6 @@ using ::testing::SizeIs;
 using trust::testing::TestNow;
 using trust::testing::TestPki;
 
-// As pilot-agent makes it (crypto/x509 of Go): an organization that is empty, and a critical SAN.
-constexpr char kGoCsr[] = R"(-----BEGIN CERTIFICATE REQUEST-----
-MIIBEDCBuAIBADALMQkwBwYDVQQKEwAwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNC
-AARPTt1zYtI+rxfILqMWto9uz8d3HkuDPfMX+KGbUaEtseDmM2aUbbSQf2bl0s1d
-FJwn9jSqxRZjvk9NAblce4P5oEswSQYJKoZIhvcNAQkOMTwwOjA4BgNVHREBAf8E
-LjAshipzcGlmZmU6Ly9jbHVzdGVyLmxvY2FsL25zL2RlZmF1bHQvc2Evc2xlZXAw
-CgYIKoZIzj0EAwIDRwAwRAIgHG2ZTy+BYaRzWLY2lrv/TxOken80/2HZyyARP9DA
-sKoCIHRMaNdsdD6/iTHN0GL089Ozq9yVBh+YYdlk1QS8cg+B
------END CERTIFICATE REQUEST-----
-)";
 constexpr char kSleep[] = "spiffe://cluster.local/ns/default/sa/sleep";
 
 Secret Jwt(const std::string& subject) {

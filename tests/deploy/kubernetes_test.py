@@ -153,7 +153,7 @@ class KubernetesTest(unittest.TestCase):
         """Each setting of the ConfigMap, those that are commented out among them."""
         text = self.documents(MANIFESTS / "config.yaml")[0]["data"]["capstand.yaml"]
         commented = re.findall(r"^\s*# ([a-z-]+: .*)$", text, re.MULTILINE)
-        self.assertEqual(len(commented), 5)
+        self.assertEqual(len(commented), 6)
         config = self.folder / "capstand.yaml"
         config.write_text(text + "\n".join(commented) + "\n")
         done = subprocess.run([CAPSTAND, f"--config={config}", "--print-config"], capture_output=True, text=True, check=False)
