@@ -54,6 +54,17 @@ void SourceLines(std::string& text, const control::v1::Source& source, absl::Tim
   }
 }
 
+void IstiodLines(std::string& text, const control::v1::Istiod& istiod, absl::Time now) {
+  Line(text, "istiod",
+       istiod.error().empty()
+           ? absl::StrCat(istiod.address(), ", its Secret shows what is in force")
+           : istiod.address());
+  if (istiod.error().empty()) return;
+  Line(text, "  NOT SHOWN", absl::StrCat("its Secret is behind: ", istiod.error()));
+  if (istiod.has_error_since()) Line(text, "  since", When(now, istiod.error_since()));
+  Line(text, "  meanwhile", "it signs with what the Secret held last, and gates wait");
+}
+
 std::string RootTable(const control::v1::Status& status, absl::Time now) {
   Table table({"ROOT", "SKI", "SUBJECT", "SERIAL", "NOT AFTER"});
   for (const control::v1::Root& root : status.roots()) {
@@ -142,6 +153,7 @@ std::string StatusText(const control::v1::Status& status) {
   Line(text, "issuer epoch", absl::StrCat(status.issuer_epoch()));
   Line(text, "CRL number", absl::StrCat(status.crl_number()));
   SourceLines(text, status.source(), now);
+  if (status.has_istiod()) IstiodLines(text, status.istiod(), now);
   Line(text, "serves with", ServingText(status, now));
   Line(text, "workloads",
        absl::StrCat(status.population(), " hold an unexpired certificate, ",

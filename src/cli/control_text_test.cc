@@ -94,6 +94,20 @@ TEST(StatusText, ABadDirectoryStandsOut) {
                     HasSubstr("(1m ago)"), HasSubstr("stays in force")));
 }
 
+TEST(StatusText, AnIstiodWhoseSecretIsBehindStandsOut) {
+  control::v1::Status status = ExampleStatus();
+  status.mutable_istiod()->set_address("istiod.example:15012");
+  EXPECT_THAT(
+      StatusText(status),
+      HasSubstr("istiod         istiod.example:15012, its Secret shows what is in force\n"));
+  status.mutable_istiod()->set_error("there is no such Secret");
+  status.mutable_istiod()->mutable_error_since()->set_seconds(1772366340);
+  EXPECT_THAT(StatusText(status),
+              AllOf(HasSubstr("istiod         istiod.example:15012\n"
+                              "  NOT SHOWN    its Secret is behind: there is no such Secret\n"),
+                    HasSubstr("(1m ago)"), HasSubstr("gates wait")));
+}
+
 TEST(StatusText, WhatTheTimerSaysAndThatNothingIsIssued) {
   control::v1::Status status = ExampleStatus();
   EXPECT_EQ(TimerText(status.rotation_timer(), absl::UnixEpoch()), "");

@@ -68,8 +68,9 @@ bool MayBeNew(Holder::Kind kind) {
          kind == Holder::Kind::kBootstrap;
 }
 
-absl::Duration SoakOf(GateKind kind, const Policy& policy) {
-  return kind == GateKind::kCanary ? std::max(policy.soak, kLeastCanarySoak) : policy.soak;
+absl::Duration SoakOf(GateKind kind, const Policy& policy, bool by_word) {
+  const absl::Duration soak = SoakOf(policy, by_word);
+  return kind == GateKind::kCanary ? std::max(soak, kLeastCanarySoak) : soak;
 }
 
 std::string Summary(const GateReport& report) {
@@ -141,7 +142,7 @@ bool Machine::OnlyBlinks(const std::vector<Holder>& holders, Instant now) {
   return true;
 }
 
-void Machine::Soak(GateReport& report, const Rotation& rotation, Instant now) {
+void Machine::Soak(GateReport& report, const Rotation& rotation, bool by_word, Instant now) {
   if (soaking_ != report.gate || !OnlyBlinks(report.holders, now)) {
     soaking_.reset();
     blinking_.clear();
@@ -150,7 +151,7 @@ void Machine::Soak(GateReport& report, const Rotation& rotation, Instant now) {
     held_since_ = now.monotonic;
   }
   report.soak_left =
-      std::max(held_since_ + SoakOf(report.gate.kind, rotation.policy) - now.monotonic,
+      std::max(held_since_ + SoakOf(report.gate.kind, rotation.policy, by_word) - now.monotonic,
                absl::ZeroDuration());
 }
 
@@ -177,7 +178,7 @@ Decision Machine::Decide(const Question& question, const Observation& seen,
     if (!doubt.empty()) report.holders.push_back({Holder::Kind::kClock, "clock", doubt});
   }
 
-  if (Soaks(report.gate.kind)) Soak(report, rotation, now);
+  if (Soaks(report.gate.kind)) Soak(report, rotation, seen.by_word > 0, now);
   if (report.soak_left > absl::ZeroDuration()) decision.look_again = report.soak_left;
   if (report.gate.kind == GateKind::kCanary) {
     // Also of a rotation that is paused: a pause keeps from going on, not from harm.

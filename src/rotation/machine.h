@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,6 +28,9 @@ struct Policy {
   // credential, and lacked nothing when it was heard of last, does not even that: in a large mesh
   // there always is one.
   absl::Duration soak = absl::Seconds(30);
+  // The least soak while anybody counts by a stock agent's word alone: an Envoy whose agent had
+  // nothing for it comes back for what the agent has since within half a minute (Envoy's back-off).
+  absl::Duration soak_stock_agents = absl::Minutes(1);
   // How long somebody absent is waited for, from the beginning of the phase; InfiniteDuration():
   // until the last leaf it may hold has expired.
   absl::Duration absent_deadline = absl::InfiniteDuration();
@@ -41,6 +45,11 @@ struct Policy {
   double issue_per_second = 0;
   friend bool operator==(const Policy&, const Policy&) = default;
 };
+
+// Of a gate; `by_word`: somebody counts by a stock agent's word alone.
+inline absl::Duration SoakOf(const Policy& policy, bool by_word) {
+  return by_word ? std::max(policy.soak, policy.soak_stock_agents) : policy.soak;
+}
 
 inline constexpr absl::Duration kBlink = absl::Seconds(10);
 
@@ -108,7 +117,7 @@ class Machine {
  private:
   bool Returns(const Holder& holder, const std::map<std::string, absl::Duration>& before,
                Instant now);
-  void Soak(GateReport& report, const Rotation& rotation, Instant now);
+  void Soak(GateReport& report, const Rotation& rotation, bool by_word, Instant now);
   bool OnlyBlinks(const std::vector<Holder>& holders, Instant now);
 
   std::optional<Gate> soaking_;

@@ -221,6 +221,16 @@ TEST_F(MachineTest, WhereNobodyEverWasNobodyHasToConfirmTheClock) {
   EXPECT_TRUE(Walk().finished);
 }
 
+TEST_F(MachineTest, WhereAStockAgentsWordIsAllThereIsItSoaksForLonger) {
+  seen_.holders.clear();
+  seen_.by_word = 1;
+  EXPECT_FALSE(Walk().step.has_value());
+  now_.monotonic += rotation_.policy.soak;
+  EXPECT_EQ(Decide().gate.soak_left, rotation_.policy.soak_stock_agents - rotation_.policy.soak);
+  seen_.by_word = 0;  // its Envoy was read
+  EXPECT_TRUE(Decide().step.has_value());
+}
+
 TEST(StandsForTest, APatternIsForTheAbsent) {
   const auto absent = [](std::string name) {
     return Holder{Holder::Kind::kAbsent, std::move(name), "off"};

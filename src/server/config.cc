@@ -312,6 +312,10 @@ void AddRotation(Settings& settings, Config& config) {
       [&config] { return config.rotation.immediate ? "immediate" : "gated"; });
   settings.Duration("rotation-soak", "how long a gate's conditions must have held before it opens",
                     &config.rotation.soak, absl::ZeroDuration());
+  settings.Duration("rotation-soak-stock-agents",
+                    "the least of that while anybody counts by a stock agent's word alone: its "
+                    "Envoy may follow half a minute later",
+                    &config.rotation.soak_stock_agents, absl::ZeroDuration());
   AddDurationOr(
       settings, "rotation-absent",
       "how long a rotation waits for workloads that are not connected, from the beginning "

@@ -504,6 +504,7 @@ control::v1::Status ControlPlane::GetStatus() {
       rpc::SetTime(source_error_since_, status.mutable_source()->mutable_error_since());
     }
     status.set_issuance_error(issuance_error_);
+    if (!istiod_.address().empty()) *status.mutable_istiod() = istiod_;
   }
   if (auto situation = keeper_.situation()) {
     *status.mutable_bundle_version() = MessageOf(situation->trust.version);

@@ -97,6 +97,9 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   // A source that is halfway through being replaced: said once, and not as an error of the program.
   void SourceIncomplete(const absl::Status& why);
   void SourceFine();
+  // Of the istiod at `address`: why its Secret does not show what is in force; ok: it does. Not
+  // with a lock held that Lacking() takes.
+  void NoteIstiod(const std::string& address, const absl::Status& why);
   trust::ParseOptions parse_options() const;
   // What Reload() calls; set before the first call can come.
   void set_reload(std::function<absl::StatusOr<Outcome>()> reload) { reload_ = std::move(reload); }
@@ -257,6 +260,7 @@ class ControlPlane : public rpc::ControlPlane, public rotation::Observer {
   std::string advertise_address_ ABSL_GUARDED_BY(mutex_);
   std::string source_error_ ABSL_GUARDED_BY(mutex_);
   absl::Time source_error_since_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
+  control::v1::Istiod istiod_ ABSL_GUARDED_BY(mutex_);  // without an address: there is none
   std::string maintenance_error_ ABSL_GUARDED_BY(mutex_);
   std::string issuance_error_ ABSL_GUARDED_BY(mutex_);
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stock agents tell on their ADS streams, and what is read of their Envoys.
+// What stock agents tell on their ADS streams, what is read of their Envoys, and what is told of
+// the istiod beside us.
 #include "base/log.h"
 #include "base/status.h"
 #include "server/control_plane.h"
+#include "server/messages.h"
 #include "server/population.h"
 
 namespace capstan::server {
@@ -52,6 +54,18 @@ void ControlPlane::PublishStockRoots(const trust::TrustState& trust) {
     return;
   }
   stock_.Set(std::make_shared<const pcds::Resource>(std::move(next)));
+}
+
+void ControlPlane::NoteIstiod(const std::string& address, const absl::Status& why) {
+  absl::MutexLock lock(&mutex_);
+  istiod_.set_address(address);
+  if (why.ok()) {
+    istiod_.clear_error();
+    istiod_.clear_error_since();
+    return;
+  }
+  if (istiod_.error().empty()) SetTime(clock_.Now(), istiod_.mutable_error_since());
+  istiod_.set_error(std::string(why.message()));
 }
 
 double ControlPlane::issue_budget() const {

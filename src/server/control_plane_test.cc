@@ -322,6 +322,21 @@ TEST_F(WithCaTest, TheSourcesTroubleIsShownUntilItIsOver) {
   EXPECT_THAT(metrics_->Text(), HasSubstr("capstan_source_ok 1"));
 }
 
+TEST_F(WithCaTest, IstiodsTroubleIsShownUntilItIsOver) {
+  EXPECT_FALSE(plane_->GetStatus().has_istiod());
+  plane_->NoteIstiod("istiod.example:15012", absl::NotFoundError("there is no such Secret"));
+  clock_.Advance(absl::Minutes(1));
+  plane_->NoteIstiod("istiod.example:15012", absl::NotFoundError("it may not be patched"));
+  const control::v1::Istiod istiod = plane_->GetStatus().istiod();
+  EXPECT_EQ(istiod.address(), "istiod.example:15012");
+  EXPECT_EQ(istiod.error(), "it may not be patched");
+  EXPECT_EQ(istiod.error_since().seconds(), absl::ToUnixSeconds(TestNow())) << "since the first";
+  plane_->NoteIstiod("istiod.example:15012", absl::OkStatus());
+  EXPECT_TRUE(plane_->GetStatus().has_istiod());
+  EXPECT_EQ(plane_->GetStatus().istiod().error(), "");
+  EXPECT_FALSE(plane_->GetStatus().istiod().has_error_since());
+}
+
 // The trust history, and who comes back by it.
 TEST_F(WithCaTest, AnotherClockIsAskedWhereNoAgentTellsItsOwn) {
   EXPECT_EQ(plane_->Observe({}, clock_.Now()).clock_offset, std::nullopt);

@@ -97,13 +97,15 @@ void IstiodKeeper::Trouble(const absl::Status& why) {
 
 void IstiodKeeper::Work() {
   const absl::Status kept = Keep();
-  Say(kept);
+  // Another writer was first, or what we wrote is not seen yet: the watch brings what is.
+  if (!absl::IsAborted(kept)) Say(kept);
   if (kept.ok()) return retry_.Cancel();
   retry_.Set(kRetry, [this] { Work(); });
 }
 
 // One line when it begins to fail, and one when it does no more.
 void IstiodKeeper::Say(const absl::Status& why) {
+  plane_.NoteIstiod(options_.address, why);
   MutexLock lock(mutex_);
   if (trouble_ == Std(why.message())) return;
   const bool was_fine = trouble_.empty();

@@ -192,6 +192,7 @@ absl::StatusOr<control::v1::RotationPlan> ControlPlane::PlanRotation(
     pace.certificates_per_second = pacing_.RateOf(policy.issue_per_second);
     for (const auto& [key, workload] : fleet_.workloads()) {
       const fleet::Standing standing = fleet::StandingOf(workload, {}, now);
+      if (standing.counted && standing.by_word) pace.soak = rotation::SoakOf(policy, true);
       if (!standing.counted || standing.connected) continue;
       away.push_back(
           {rotation::Holder::Kind::kAbsent, HolderName(key), standing.trusts, standing.until});

@@ -47,7 +47,7 @@ class Capstand(Part):
                    "--config-map-propagation=2s", *access, *budget,
                    f"--listen=127.0.0.1:{self.port}", f"--http=127.0.0.1:{self.http}",
                    "--serving-names=istiod.istio-system.svc",
-                   "--rotation-soak=2s", "--foreign-leaf-ttl=0s", *settings]
+                   "--rotation-soak=2s", "--rotation-soak-stock-agents=2s", "--foreign-leaf-ttl=0s", *settings]
         self.process = Process(command, self.log, env={**os.environ, **(variables or {})})
         self.process.wait_for("capstand serves", lambda: "Capstand CA has started" in self.log.read_text())
 

@@ -8,6 +8,7 @@ All the while istiod stays the agents' discoveryAddress: it gets its roots from 
 """
 
 import base64
+import json
 import pathlib
 import signal
 
@@ -62,6 +63,9 @@ class TakeoverTest(stock_mesh.StockMesh):
                                          f"--istiod=127.0.0.1:{self.istiod.port}"))  # fmt: skip
             eventually("the Secret is in its hands", lambda: "shows what is in force" in capstand.log.read_text())
             self.assertEqual(self.secret(), self.mounted)
+            status = json.loads(capstand.capstan("status", "-o", "json"))
+            self.assertEqual(status["istiod"], {"address": f"127.0.0.1:{self.istiod.port}", "error": ""})
+            self.assertIn("its Secret shows what is in force", capstand.capstan("status"))
             self.replace_pods("ours", capstand)
             eventually("both are told", lambda: capstand.fleet("told") == 2)
             self.assertEqual(self.istiod.log.read_text().count("Update Istiod cacerts"), reloads, "nothing changed")
