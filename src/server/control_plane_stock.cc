@@ -3,6 +3,7 @@
 // the istiod beside us.
 #include "base/log.h"
 #include "base/status.h"
+#include "rpc/fields.h"
 #include "server/control_plane.h"
 #include "server/messages.h"
 #include "server/population.h"
@@ -64,7 +65,7 @@ void ControlPlane::NoteIstiod(const std::string& address, const absl::Status& wh
     istiod_.clear_error_since();
     return;
   }
-  if (istiod_.error().empty()) SetTime(clock_.Now(), istiod_.mutable_error_since());
+  if (istiod_.error().empty()) rpc::SetTime(clock_.Now(), istiod_.mutable_error_since());
   istiod_.set_error(std::string(why.message()));
 }
 
