@@ -165,9 +165,11 @@ TEST_F(KubeApiTest, AWatchNoticesAHalfDeadConnection) {
   options.silence = absl::Seconds(1);
   const Watch watch(through, RealClock(), kConfigMaps, Here(), journal.handler(), options);
   journal.Told(2);
-  relay.Freeze();
   Put("a", "2");
-  EXPECT_THAT(journal.Told(4), ElementsAre("seen a=1", "synced", "seen a=2", "synced"));
+  journal.Told(3);  // so it is the watch that is half-dead
+  relay.Freeze();
+  Put("a", "3");
+  EXPECT_THAT(journal.Told(5), ElementsAre("seen a=1", "synced", "seen a=2", "seen a=3", "synced"));
   EXPECT_GE(relay.accepted(), 2);
 }
 

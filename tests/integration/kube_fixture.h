@@ -43,10 +43,16 @@ class Relay {
   int port() const { return port_; }
   int accepted() const { return accepted_; }
   // What is open stays open and nothing passes any more; new connections work.
-  void Freeze() { freeze_ = true; }
-  void Cut() { cut_ = true; }
+  void Freeze() { Do(Order::kFreeze); }
+  void Cut() { Do(Order::kCut); }
 
  private:
+  enum class Order { kNone, kFreeze, kCut };
+  // Returns once it is done: nothing that follows passes by it.
+  void Do(Order order) {
+    order_ = order;
+    order_.wait(order);
+  }
   static sockaddr_in Loopback(int port) {
     sockaddr_in address = {};
     address.sin_family = AF_INET;
@@ -70,14 +76,19 @@ class Relay {
   void Run() {
     std::set<int> frozen;
     while (!stop_) {
-      if (freeze_.exchange(false)) {
+      const Order order = order_;
+      if (order == Order::kFreeze) {
         for (const auto& [a, b] : pairs_) frozen.insert({a, b});
       }
       std::vector<pollfd> fds = {{listener_, POLLIN, 0}};
-      std::erase_if(pairs_, [&, cut = cut_.exchange(false)](const auto& pair) {
+      std::erase_if(pairs_, [cut = order == Order::kCut](const auto& pair) {
         if (cut) close(pair.first), close(pair.second);
         return cut;
       });
+      if (order != Order::kNone) {
+        order_ = Order::kNone;
+        order_.notify_all();
+      }
       for (const auto& [a, b] : pairs_) {
         if (frozen.contains(a)) continue;
         fds.push_back({a, POLLIN, 0});
@@ -101,7 +112,8 @@ class Relay {
   int port_ = 0;
   std::vector<std::pair<int, int>> pairs_;
   std::atomic<int> accepted_ = 0;
-  std::atomic<bool> stop_ = false, freeze_ = false, cut_ = false;
+  std::atomic<bool> stop_ = false;
+  std::atomic<Order> order_ = Order::kNone;
   std::thread thread_;
 };
 
