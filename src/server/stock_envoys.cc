@@ -26,11 +26,11 @@ StockEnvoys::StockEnvoys(kube::Client& client, ControlPlane& plane, Clock& clock
     : plane_(plane),
       clock_(clock),
       options_(std::move(options)),
-      gauges_(metrics.Gauges("capstan_stock_envoys",
-                             "Envoys of stock agents that are looked at: read, or not to be read")),
       blocking_{std::make_unique<EventLoop>(clock), std::make_unique<EventLoop>(clock),
                 std::make_unique<EventLoop>(clock), std::make_unique<EventLoop>(clock)},
       loop_(clock),
+      gauges_(metrics.Gauges("capstan_stock_envoys",
+                             "Envoys of stock agents that are looked at: read, or not to be read")),
       subscription_(plane.Subscribe([this] { loop_.Post([this] { TakeChange(); }); })),
       watch_(std::make_unique<kube::Watch>(client, clock, kube::kPods,
                                            kube::Selection{"", kEnvoyLabel, ""}, WatchHandler())) {
@@ -47,7 +47,12 @@ StockEnvoys::~StockEnvoys() {
 kube::Watch::Handler StockEnvoys::WatchHandler() {
   return {
       [this](const Json& object) { loop_.Post([this, object] { See(object); }); },
-      [this](const kube::ObjectName& name) { loop_.Post([this, name] { Forget(name); }); },
+      [this](const kube::ObjectName& name) {
+        loop_.Post([this, name] {
+          refused_.erase(name);
+          Forget(name);
+        });
+      },
       [this] {
         if (std::exchange(troubled_, false)) log::Info("pods with Envoys are followed again");
       },
@@ -155,7 +160,7 @@ EventLoop& StockEnvoys::BlockingFor(const kube::ObjectName& name) {
 
 void StockEnvoys::Look(const kube::ObjectName& name) {
   Watched& watched = envoys_.at(name);
-  if (!watched.admin.has_value()) return;
+  if (!watched.admin.has_value() || std::exchange(watched.looking, true)) return;
   BlockingFor(name).Post([this, name, key = watched.pod.key, admin = *watched.admin] {
     absl::StatusOr<EnvoyHoldings> holdings = [&]() -> absl::StatusOr<EnvoyHoldings> {
       auto held = admin.Secrets();
@@ -171,6 +176,7 @@ void StockEnvoys::Take(const kube::ObjectName& name, const fleet::Key& key,
   const auto known = envoys_.find(name);
   if (known == envoys_.end() || known->second.pod.key != key) return;
   Watched& watched = known->second;
+  watched.looking = false;
   watched.failures = holdings.ok() ? 0 : watched.failures + 1;
   watched.next->Set(Interval(watched.failures), [this, name] { Look(name); });
   const std::string trouble(holdings.status().message());
@@ -183,26 +189,32 @@ void StockEnvoys::Take(const kube::ObjectName& name, const fleet::Key& key,
       log::Warn("a stock agent's Envoy cannot be read; what was read of it last stays",
                 {{"pod", watched.pod.name}, {"admin", watched.pod.admin}, {"why", trouble}});
     }
+    // It answers, and holds nothing any more: it began anew.
+    const bool empty = absl::IsFailedPrecondition(holdings.status());
+    if (empty && watched.sighting.envoy.has_value()) Note(watched, {}, {});
     return;
   }
   if (news) {
     log::Info("a stock agent's Envoy is read",
               {{"pod", watched.pod.name}, {"admin", watched.pod.admin}});
   }
+  Note(watched, bundles_.VersionOf(holdings->roots), LeafOf(holdings->leaf));
+}
+
+void StockEnvoys::Note(Watched& watched, trust::BundleVersion bundle, fleet::Leaf shown) {
   fleet::Consumer envoy{.id = "envoy",
                         .kind = fleet::ConsumerKind::kEnvoy,
                         .node_id = watched.pod.name,
                         .connected = true,
-                        .acknowledged_bundle = bundles_.VersionOf(holdings->roots)};
-  const fleet::Leaf shown = LeafOf(holdings->leaf);
-  envoy.acknowledged_leaf_serial = shown.serial;
+                        .acknowledged_bundle = std::move(bundle),
+                        .acknowledged_leaf_serial = shown.serial};
   const std::optional<fleet::Consumer>& before = watched.sighting.envoy;
   const bool same = before.has_value() &&
                     before->acknowledged_bundle == envoy.acknowledged_bundle &&
                     before->acknowledged_leaf_serial == envoy.acknowledged_leaf_serial;
   envoy.acknowledged_at = same ? before->acknowledged_at : clock_.Now();
   watched.sighting.envoy = std::move(envoy);
-  watched.sighting.shown = shown;
+  watched.sighting.shown = std::move(shown);
   TellProber(watched);
   Tell(watched);
 }

@@ -48,6 +48,7 @@ class StockEnvoys {
     std::string trouble;     // of the last look; "": it worked
     int failures = 0;        // in a row
     bool looked_at = false;  // once at least
+    bool looking = false;
     std::unique_ptr<Timer> next;
   };
   kube::Watch::Handler WatchHandler();
@@ -60,6 +61,7 @@ class StockEnvoys {
   void Look(const kube::ObjectName& name);
   void Take(const kube::ObjectName& name, const fleet::Key& key,
             const absl::StatusOr<EnvoyHoldings>& holdings);
+  void Note(Watched& watched, trust::BundleVersion bundle, fleet::Leaf shown);
   void TellProber(Watched& watched);
   void Tell(const Watched& watched);
   void ShowCounts();
@@ -68,12 +70,12 @@ class StockEnvoys {
   ControlPlane& plane_;
   Clock& clock_;
   const Options options_;
-  // The loop's, as is what follows.
-  GaugeSet gauges_;
-  KnownBundles bundles_;
   bool troubled_ = false;  // the watch's
   std::array<std::unique_ptr<EventLoop>, 4> blocking_;
   EventLoop loop_;
+  // The loop's.
+  GaugeSet gauges_;
+  KnownBundles bundles_;
   std::map<kube::ObjectName, Watched> envoys_;
   std::map<kube::ObjectName, std::string> refused_;  // pods that cannot be looked at, and why
   std::shared_ptr<void> subscription_;
