@@ -145,11 +145,12 @@ void Fleet::Disconnect(const Key& key, int64_t generation, absl::Time now) {
   Touch(key, now);
 }
 
-void Fleet::Saw(const Key& key, std::optional<Sighting> sighting, absl::Time now) {
+bool Fleet::Saw(const Key& key, std::optional<Sighting> sighting, absl::Time now) {
   const auto there = workloads_.find(key);
-  if (there == workloads_.end() || there->second.sighting == sighting) return;
+  if (there == workloads_.end() || there->second.sighting == sighting) return false;
   there->second.sighting = std::move(sighting);
   Touch(key, now);
+  return true;
 }
 
 void Fleet::Forget(absl::Time now) {

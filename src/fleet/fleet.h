@@ -83,8 +83,9 @@ class Fleet {
   absl::Status Fold(const Key& key, int64_t generation, Report report, absl::Time now);
   void Disconnect(const Key& key, int64_t generation, absl::Time now);
   // Its Envoy was read; nullopt: it is none of anybody's any more. For whoever holds a certificate
-  // here and has no agent that reports; nothing of others is kept.
-  void Saw(const Key& key, std::optional<Sighting> sighting, absl::Time now);
+  // here and has no agent that reports; nothing of others is kept. False: nothing changed by
+  // it.
+  bool Saw(const Key& key, std::optional<Sighting> sighting, absl::Time now);
 
   // Drops those that are gone for good: not connected, and every leaf expired.
   void Forget(absl::Time now);

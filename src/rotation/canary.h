@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <optional>
 #include <string>
 
 #include "absl/time/time.h"
+#include "rotation/gate.h"
 #include "rotation/step.h"
 #include "trust/canary.h"
 
@@ -18,6 +20,10 @@ std::optional<trust::CanaryIssuer> CanaryOf(const Situation& now_is, const Wish&
 // A canary is looked at for no less than this, however short the soak: agents read what their
 // consumers count every few seconds.
 inline constexpr absl::Duration kLeastCanarySoak = absl::Seconds(15);
+// How long a gate of this kind soaks where a rotation's gates soak for `soak`.
+inline absl::Duration SoakOf(GateKind kind, absl::Duration soak) {
+  return kind == GateKind::kCanary ? std::max(soak, kLeastCanarySoak) : soak;
+}
 
 // What a workload's consumer had counted of handshakes in which it refused the peer's certificate
 // when the canary began.

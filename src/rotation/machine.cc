@@ -68,11 +68,6 @@ bool MayBeNew(Holder::Kind kind) {
          kind == Holder::Kind::kBootstrap;
 }
 
-absl::Duration SoakOf(GateKind kind, const Policy& policy, bool by_word) {
-  const absl::Duration soak = SoakOf(policy, by_word);
-  return kind == GateKind::kCanary ? std::max(soak, kLeastCanarySoak) : soak;
-}
-
 std::string Summary(const GateReport& report) {
   if (report.gate.kind == GateKind::kNone) return "the next step takes nothing away from anybody";
   if (!report.holders.empty()) {
@@ -150,9 +145,8 @@ void Machine::Soak(GateReport& report, const Rotation& rotation, bool by_word, I
     soaking_ = report.gate;
     held_since_ = now.monotonic;
   }
-  report.soak_left =
-      std::max(held_since_ + SoakOf(report.gate.kind, rotation.policy, by_word) - now.monotonic,
-               absl::ZeroDuration());
+  const absl::Duration soak = SoakOf(report.gate.kind, SoakOf(rotation.policy, by_word));
+  report.soak_left = std::max(held_since_ + soak - now.monotonic, absl::ZeroDuration());
 }
 
 Decision Machine::Decide(const Question& question, const Observation& seen,

@@ -114,9 +114,7 @@ Estimate EstimateOf(const std::vector<PlannedStep>& steps, const Pace& pace) {
   }
   estimate.takes = estimate.reissue_takes;
   for (const PlannedStep& step : steps) {
-    if (!Soaks(step.gate.kind)) continue;
-    estimate.takes +=
-        step.gate.kind == GateKind::kCanary ? std::max(pace.soak, kLeastCanarySoak) : pace.soak;
+    if (Soaks(step.gate.kind)) estimate.takes += SoakOf(step.gate.kind, pace.soak);
   }
   return estimate;
 }

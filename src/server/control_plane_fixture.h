@@ -10,52 +10,36 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/executor.h"
-#include "base/random.h"
 #include "server/ca_directory.h"
 #include "server/control_plane.h"
-#include "store/memory_store.h"
-#include "trust/testing.h"
+#include "server/plane_fixture.h"
 
 namespace capstan::server::testing {
 
-using trust::testing::TestNow;
-using trust::testing::TestPki;
-
 inline constexpr char kHttpbin[] = "spiffe://cluster.local/ns/default/sa/httpbin";
 
-class ControlPlaneTest : public ::testing::Test {
+class ControlPlaneTest : public PlaneTest {
  protected:
   ControlPlaneTest() { Restart(); }
 
   void Restart() {
-    executor_.DropAll();
-    plane_.reset();
-    metrics_ = std::make_unique<Metrics>();
+    Crash();
     plane_ = NewPlane(store_);
     ASSERT_TRUE(plane_->Start().ok());
   }
 
   std::unique_ptr<ControlPlane> NewPlane(store::Store& store) {
-    spiffe::TrustDomain domain = *spiffe::TrustDomain::Parse("cluster.local");
-    TrustKeeperOptions keeper{
-        .serving_names = NamesFor(domain, "127.0.0.1:15012", "127.0.0.1:15012", {}),
-        .rotation = policy_};
-    return std::make_unique<ControlPlane>(
-        ControlPlaneOptions{domain,
-                            keeper,
-                            "127.0.0.1:15012",
-                            "ca.example:15012",
-                            std::make_shared<CaDirectory>("/etc/cacerts"),
-                            {},
-                            x509::KeyType::kEcdsaP256,
-                            absl::Hours(87600),
-                            budget_,
-                            rejoin_grace_},
-        store,
-        *keystore::SealedKeys::Open(seal_key_, keystore::SealedKeys::IfMissing::kCreate,
-                                    SystemRandom()),
-        clock_, SystemRandom(), executor_, *metrics_);
+    TrustKeeperOptions keeper{.serving_names = Names(), .rotation = policy_};
+    return PlaneOn(store, {Domain(),
+                           keeper,
+                           "127.0.0.1:15012",
+                           "ca.example:15012",
+                           std::make_shared<CaDirectory>("/etc/cacerts"),
+                           {},
+                           x509::KeyType::kEcdsaP256,
+                           absl::Hours(87600),
+                           budget_,
+                           rejoin_grace_});
   }
 
   std::string NewCsr(const x509::PrivateKey& key) {
@@ -119,14 +103,6 @@ class ControlPlaneTest : public ::testing::Test {
   rotation::Policy policy_{.immediate = true};
   double budget_ = 0;  // certificates per second, of the next plane
   absl::Duration rejoin_grace_ = absl::ZeroDuration();
-  FakeClock clock_{TestNow()};
-  ManualExecutor executor_{clock_};
-  const std::string seal_key_ = absl::StrCat(::testing::TempDir(), "/seal-", SystemRandom().Uuid());
-  store::MemoryStore store_{"lineage"};
-  std::unique_ptr<Metrics> metrics_;
-  std::unique_ptr<ControlPlane> plane_;
-  const TestPki a_ = TestPki::Make("intermediateA");
-  const TestPki b_ = TestPki::Make("intermediateB");
 };
 
 class WithCaTest : public ControlPlaneTest {

@@ -39,8 +39,7 @@ absl::Status ControlPlane::StockReported(const authn::Caller& caller, const std:
 
 void ControlPlane::Saw(const fleet::Key& key, std::optional<fleet::Sighting> sighting) {
   absl::MutexLock lock(&mutex_);
-  fleet_.Saw(key, std::move(sighting), clock_.Now());
-  AdvanceSoon();
+  if (fleet_.Saw(key, std::move(sighting), clock_.Now())) AdvanceSoon();
 }
 
 void ControlPlane::PublishStockRoots(const trust::TrustState& trust) {

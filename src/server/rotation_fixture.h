@@ -14,19 +14,13 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "authn/caller.h"
-#include "base/executor.h"
-#include "base/random.h"
 #include "base/strings.h"
 #include "cluster/bootstrap_places.h"
 #include "server/control_plane.h"
-#include "store/memory_store.h"
-#include "trust/testing.h"
+#include "server/plane_fixture.h"
 #include "x509/csr.h"
 
 namespace capstan::server::testing {
-
-using trust::testing::TestNow;
-using trust::testing::TestPki;
 
 // A workload as its agent tells of it; told to the plane as the trust stream would.
 struct Agent {
@@ -61,26 +55,18 @@ class FakePlaces final : public cluster::BootstrapPlaces {
   int64_t asked_sequence = 0;
 };
 
-class RotationTest : public ::testing::Test {
+class RotationTest : public PlaneTest {
  protected:
   RotationTest() { Restart(); }
 
   void Restart() {
-    executor_.DropAll();
-    plane_.reset();
-    metrics_ = std::make_unique<Metrics>();
-    spiffe::TrustDomain domain = *spiffe::TrustDomain::Parse("cluster.local");
-    TrustKeeperOptions keeper{
-        .serving_names = NamesFor(domain, "127.0.0.1:15012", "127.0.0.1:15012", {}),
-        .rotation = {.soak = absl::Seconds(10)},
-        .foreign_leaf_ttl = foreign_leaf_ttl_,
-        .foreign_signers = foreign_signers_};
-    plane_ = std::make_unique<ControlPlane>(
-        ControlPlaneOptions{domain, keeper, "127.0.0.1:15012", "ca.example:15012", nullptr, {}},
-        store_,
-        *keystore::SealedKeys::Open(seal_key_, keystore::SealedKeys::IfMissing::kCreate,
-                                    SystemRandom()),
-        clock_, SystemRandom(), executor_, *metrics_);
+    Crash();
+    TrustKeeperOptions keeper{.serving_names = Names(),
+                              .rotation = {.soak = absl::Seconds(10)},
+                              .foreign_leaf_ttl = foreign_leaf_ttl_,
+                              .foreign_signers = foreign_signers_};
+    plane_ =
+        PlaneOn(store_, {Domain(), keeper, "127.0.0.1:15012", "ca.example:15012", nullptr, {}});
     plane_->AddPlaces(places_);
     ASSERT_TRUE(plane_->Start().ok());
   }
@@ -166,14 +152,6 @@ class RotationTest : public ::testing::Test {
   absl::Duration foreign_leaf_ttl_ = absl::ZeroDuration();
   std::vector<ForeignSigner> foreign_signers_;
   FakePlaces places_;
-  FakeClock clock_{TestNow()};
-  ManualExecutor executor_{clock_};
-  const std::string seal_key_ = absl::StrCat(::testing::TempDir(), "/seal-", SystemRandom().Uuid());
-  store::MemoryStore store_{"lineage"};
-  std::unique_ptr<Metrics> metrics_;
-  std::unique_ptr<ControlPlane> plane_;
-  const TestPki a_ = TestPki::Make("intermediateA");
-  const TestPki b_ = TestPki::Make("intermediateB");
 };
 
 }  // namespace capstan::server::testing

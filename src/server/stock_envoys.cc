@@ -177,17 +177,17 @@ void StockEnvoys::Take(const kube::ObjectName& name, const fleet::Key& key,
   if (known == envoys_.end() || known->second.pod.key != key) return;
   Watched& watched = known->second;
   watched.looking = false;
+  const bool failed = watched.failures > 0;
+  const bool news = !std::exchange(watched.looked_at, true) || failed == holdings.ok();
   watched.failures = holdings.ok() ? 0 : watched.failures + 1;
   watched.next->Set(Interval(watched.failures), [this, name] { Look(name); });
-  const std::string trouble(holdings.status().message());
-  const bool news =
-      !std::exchange(watched.looked_at, true) || watched.trouble.empty() != trouble.empty();
-  watched.trouble = trouble;
   if (news) ShowCounts();
   if (!holdings.ok()) {
     if (news) {
       log::Warn("a stock agent's Envoy cannot be read; what was read of it last stays",
-                {{"pod", watched.pod.name}, {"admin", watched.pod.admin}, {"why", trouble}});
+                {{"pod", watched.pod.name},
+                 {"admin", watched.pod.admin},
+                 {"why", holdings.status().message()}});
     }
     // It answers, and holds nothing any more: it began anew.
     const bool empty = absl::IsFailedPrecondition(holdings.status());
@@ -249,7 +249,7 @@ void StockEnvoys::ShowCounts() {
   int64_t read = 0;
   int64_t unread = 0;
   for (const auto& [name, watched] : envoys_) {
-    if (watched.admin.has_value() && watched.looked_at) ++(watched.trouble.empty() ? read : unread);
+    if (watched.admin.has_value() && watched.looked_at) ++(watched.failures == 0 ? read : unread);
   }
   gauges_.Set({{{{"state", "read"}}, static_cast<double>(read)},
                {{{"state", "unread"}}, static_cast<double>(unread)}});

@@ -45,8 +45,7 @@ class StockEnvoys {
     std::optional<envoy::AdminClient> admin;
     std::optional<probe::Prober> prober;
     fleet::Sighting sighting;
-    std::string trouble;     // of the last look; "": it worked
-    int failures = 0;        // in a row
+    int failures = 0;        // to look, in a row
     bool looked_at = false;  // once at least
     bool looking = false;
     std::unique_ptr<Timer> next;

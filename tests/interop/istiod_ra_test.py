@@ -2,61 +2,39 @@
 # SPDX-License-Identifier: Apache-2.0
 """A real istiod in RA mode: it has workloads' certificates signed by capstand, by CertificateSigningRequests.
 
-    istiod_ra_test.py CAPSTAN CAPSTAND
+    istiod_ra_test.py CAPSTAN CAPSTAND ENVOY
 """
 
-import contextlib
 import json
 import pathlib
 import sys
-import tempfile
-import unittest
 
 import stock_istio
-from istio_smoke_test import run
-from kube import Kubelite
+import stock_mesh
 from processes import eventually
+from stock_mesh import run
 
 sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
 
 import kube_capstand  # noqa: E402
 
-CAPSTAN = CAPSTAND = pathlib.Path()  # set by main
 SIGNER = "capstan.dev/workload"
 
 
-class IstiodRaTest(unittest.TestCase):
-    def setUp(self):
-        self.stack = contextlib.ExitStack()
-        self.addCleanup(self.stack.close)
-        self.folder = pathlib.Path(self.stack.enter_context(tempfile.TemporaryDirectory(prefix="ra-")))
-        self.parts = []
-        self.cluster = self.add(Kubelite(self.folder / "kubelite"))
+class IstiodRaTest(stock_mesh.StockMesh):
+    def set_up_namespaces(self):
         stock_istio.install(self.cluster)
-        self.cluster.create_namespace("app")
-        self.cluster.create_account("app", "httpbin")
-        for name in "capstan", "istiod":
-            run(CAPSTAN, "pki", "root-ca", "--dir", self.folder / name)
-            run(CAPSTAN, "pki", "intermediate-cacerts", "ca", "--dir", self.folder / name)
-
-    def add(self, part):
-        self.parts.append(part)
-        return self.stack.enter_context(part)
-
-    def tearDown(self):
-        if self._outcome.result.failures or self._outcome.result.errors:
-            for part in self.parts:
-                print(part.logs(), file=sys.stderr)
+        self.create_accounts()
 
     def test_its_workloads_have_certificates_of_capstand(self):
         kube_capstand.install(self.cluster, "certificate-signer")
         capstand = self.add(kube_capstand.Capstand(
-            CAPSTAND, kube_capstand.kubeconfig(self.cluster), self.folder / "state", self.folder / "capstand.log",
-            f"--cacerts={self.folder}/capstan/ca", f"--certificate-signer={SIGNER}"))  # fmt: skip
+            stock_mesh.CAPSTAND, kube_capstand.kubeconfig(self.cluster), self.folder / "state", self.folder / "capstand.log",
+            f"--cacerts={self.folder}/A/ca", f"--certificate-signer={SIGNER}"))  # fmt: skip
         capstand.wait_until_ready()
         # For its own certificate istiod keeps a CA, of another root; agents are to trust both.
-        own = self.folder / "istiod" / "ca"
-        roots = b"".join((self.folder / name / "ca" / "root-cert.pem").read_bytes() for name in ("capstan", "istiod"))
+        own = self.folder / "B" / "ca"
+        roots = b"".join((self.folder / name / "ca" / "root-cert.pem").read_bytes() for name in "AB")
         folder = self.folder / "mesh"
         external = folder / "etc" / "external-ca-cert" / "root-cert.pem"
         external.parent.mkdir(parents=True)
@@ -68,9 +46,9 @@ class IstiodRaTest(unittest.TestCase):
 
         chain = agent.wait_for_certificate()
         self.assertIn(f"URI:{agent.spiffe_id}", run("openssl", "x509", "-in", chain, "-noout", "-ext", "subjectAltName"))
-        run("openssl", "verify", "-CAfile", self.folder / "capstan" / "ca" / "root-cert.pem", "-untrusted", chain, chain)
+        run("openssl", "verify", "-CAfile", self.folder / "A" / "ca" / "root-cert.pem", "-untrusted", chain, chain)
         self.assertTrue(capstand.said("a CertificateSigningRequest has its certificate"))
-        fleet = json.loads(run(CAPSTAN, "fleet", "list", "-o", "json", "--socket", self.folder / "state" / "capstand.sock"))
+        fleet = json.loads(run(stock_mesh.CAPSTAN, "fleet", "list", "-o", "json", "--socket", self.folder / "state" / "capstand.sock"))
         [workload] = fleet["workloads"]
         self.assertEqual(workload["spiffe_id"], agent.spiffe_id)
         self.assertRegex(workload["instance"], "^csr:csr-workload-")
@@ -79,6 +57,4 @@ class IstiodRaTest(unittest.TestCase):
 
 
 if __name__ == "__main__":
-    stock_istio.require()
-    CAPSTAN, CAPSTAND = (pathlib.Path(path).resolve() for path in (sys.argv.pop(1), sys.argv.pop(1)))
-    unittest.main(verbosity=2)
+    stock_mesh.main()
